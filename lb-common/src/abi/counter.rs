@@ -1,0 +1,80 @@
+//! `COUNTERS`: every reason for a drop, and every event worth a number.
+
+/// Defines [`Counter`] with its names and texts in one table.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident = $index:literal, $label:literal;)+) => {
+        /// Index into the per-CPU array `COUNTERS`, whose values are `u64`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $name = $index,)+
+        }
+
+        impl Counter {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The name in logs, metrics and dumps: lower case with underscores.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// A new flow was given a backend and its entries.
+    NewFlow = 0, "new_flow";
+    /// Passed untouched: the packet is shorter than its headers say.
+    PassMalformed = 1, "pass_malformed";
+    /// Passed untouched: a fragment, whose ports cannot be read.
+    PassFragment = 2, "pass_fragment";
+    /// Passed untouched: more IPv6 extension headers than are walked.
+    PassExtensionHeaders = 3, "pass_extension_headers";
+    /// Passed untouched: an answer on a closed flow, which belongs to a direct connection.
+    PassClosedFlow = 4, "pass_closed_flow";
+    /// Dropped: the service has no backend.
+    DropNoBackend = 5, "drop_no_backend";
+    /// Dropped: a slot names a backend that is not there.
+    DropDanglingSlot = 6, "drop_dangling_slot";
+    /// Dropped: every backend tried is taken by another live flow of the same client port.
+    DropFlowClash = 7, "drop_flow_clash";
+    /// Dropped: the entry for the answers could not be inserted.
+    DropFlowTable = 8, "drop_flow_table";
+    /// Dropped: the kernel refused to rewrite the packet.
+    DropRewrite = 9, "drop_rewrite";
+}
+
+/// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.
+pub const CAPACITY: u32 = 64;
+
+const _: () = assert!(Counter::ALL.len() <= CAPACITY as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_stands_at_its_own_number_and_has_its_own_label() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+            assert_eq!(Counter::ALL.iter().filter(|c| c.label() == counter.label()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_drop_and_every_counted_pass_is_named_so() {
+        for counter in Counter::ALL {
+            let help = counter.help();
+            assert_eq!(counter.label().starts_with("drop_"), help.starts_with("Dropped"), "{help}");
+            assert_eq!(counter.label().starts_with("pass_"), help.starts_with("Passed"), "{help}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The maps: one file each, the bytes that the kernel programs and the agent both read and write.
+//!
+//! Keys and values hold integers and byte arrays only, without padding that nobody writes: the
+//! kernel hashes every byte of a key, and any bit pattern read back must be a valid value.
+//! [`VERSION`] names the layout; maps of different layouts live in different pin directories.
+
+pub mod backend;
+pub mod counter;
+pub mod flow;
+pub mod frontend;
+pub mod name;
+pub mod service;
+
+/// The version of all layouts in this module, part of the pin path (design §3.3).
+pub const VERSION: u32 = 1;
+
+/// Names of the maps as the kernel shows them: at most 15 bytes.
+pub mod map {
+    /// [`FrontendKey`](super::frontend::FrontendKey) → [`Frontend`](super::frontend::Frontend), IPv4.
+    pub const FRONTENDS_V4: &str = "FRONTENDS_V4";
+    /// The same for IPv6.
+    pub const FRONTENDS_V6: &str = "FRONTENDS_V6";
+    /// Service id → [`Service`](super::service::Service).
+    pub const SERVICES: &str = "SERVICES";
+    /// Slot → backend id. The lists of all services, one behind the other.
+    pub const SLOTS: &str = "SLOTS";
+    /// Backend id → [`Backend`](super::backend::Backend), IPv4.
+    pub const BACKENDS_V4: &str = "BACKENDS_V4";
+    /// The same for IPv6.
+    pub const BACKENDS_V6: &str = "BACKENDS_V6";
+    /// [`FlowKey`](super::flow::FlowKey) → [`Flow`](super::flow::Flow), IPv4.
+    pub const FLOWS_V4: &str = "FLOWS_V4";
+    /// The same for IPv6.
+    pub const FLOWS_V6: &str = "FLOWS_V6";
+    /// [`Counter`](super::counter::Counter) → `u64`, per CPU.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Service id → [`ServiceName`](super::name::ServiceName).
+    pub const SERVICE_NAMES: &str = "SERVICE_NAMES";
+
+    /// All of them.
+    pub const ALL: [&str; 10] = [
+        FRONTENDS_V4,
+        FRONTENDS_V6,
+        SERVICES,
+        SLOTS,
+        BACKENDS_V4,
+        BACKENDS_V6,
+        FLOWS_V4,
+        FLOWS_V6,
+        COUNTERS,
+        SERVICE_NAMES,
+    ];
+}
+
+/// Default capacities, in entries. Settings of the agent override them.
+pub mod capacity {
+    /// Frontends per family.
+    pub const FRONTENDS: u32 = 64 * 1024;
+    /// Services of both families together.
+    pub const SERVICES: u32 = 64 * 1024;
+    /// Slots of all services.
+    pub const SLOTS: u32 = 1024 * 1024;
+    /// Backends per family.
+    pub const BACKENDS: u32 = 256 * 1024;
+    /// Flow entries per family; a flow takes two, with masquerade four.
+    pub const FLOWS: u32 = 256 * 1024;
+}
+
+/// Proves at compile time that a type has no padding of its own and the size both sides expect.
+macro_rules! assert_layout {
+    ($type:ty, $size:expr, $($field_type:ty),+ $(,)?) => {
+        const _: () = {
+            assert!(size_of::<$type>() == $size);
+            assert!(size_of::<$type>() == 0 $(+ size_of::<$field_type>())+);
+        };
+        // SAFETY: `repr(C)`, made of integers and byte arrays, and the assertion above proves that
+        // there is no padding between them, so every bit pattern is a valid value.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    };
+}
+use assert_layout;

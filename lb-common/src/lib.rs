@@ -1,0 +1,18 @@
+//! What the kernel programs and the agent agree on, and every decision of the datapath.
+//!
+//! Nothing here makes a system call, reads a clock or knows Kubernetes. The same functions run in
+//! three places (design §2): in the kernel over BPF maps, natively in tests, and in
+//! `waggle explain` over a dump of the live maps.
+//!
+//! - [`net`], [`tuple`], [`csum`], [`clock`], [`verdict`]: the vocabulary;
+//! - [`abi`]: one file per map, the bytes that both sides read and write;
+//! - [`tables`], [`packet`]: what a decision may ask of the maps and of a packet;
+//! - [`parse`], [`decide`], [`rewrite`]: the datapath itself.
+#![cfg_attr(not(any(test, feature = "native", feature = "user")), no_std)]
+
+pub mod abi;
+pub mod clock;
+pub mod csum;
+pub mod net;
+pub mod tuple;
+pub mod verdict;

@@ -1,0 +1,3 @@
+//! The `waggle` command.
+
+fn main() {}

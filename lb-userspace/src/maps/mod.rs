@@ -1,0 +1,118 @@
+//! The port between the agent and the kernel's maps.
+//!
+//! Everything that is written passes through [`Maps::apply`], one [`Write`] at a time, so that the
+//! order of writes can be tested and a failure can happen between any two of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::abi::service::SlotRange;
+use lb_common::net::Family;
+
+use crate::plan::FrontendAddress;
+
+/// Index into `SERVICES`; never 0.
+pub type ServiceId = u32;
+
+/// Index into `BACKENDS_*` of one family; never 0.
+pub type BackendId = u32;
+
+/// One change of one map. Applying it twice is the same as applying it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Describe a backend.
+    PutBackend(Family, BackendId, BackendEntry),
+    /// Mark a backend's id as free; its generation stays, so that the next user of the id differs.
+    FreeBackend(Family, BackendId),
+    /// Fill slots that nobody reads yet.
+    PutSlots {
+        /// The first slot.
+        offset: u32,
+        /// Backend ids, one a slot.
+        backends: Vec<BackendId>,
+    },
+    /// Publish the lists of a service: one store per list.
+    PutService(ServiceId, ServiceEntry),
+    /// Mark a service's id as free.
+    FreeService(ServiceId),
+    /// Name a service.
+    PutServiceName(ServiceId, String, Family),
+    /// Forget a service's name.
+    DeleteServiceName(ServiceId),
+    /// Let clients reach a service at an address.
+    PutFrontend(FrontendAddress, FrontendEntry),
+    /// Stop that. A frontend that is not there is no error.
+    DeleteFrontend(FrontendAddress),
+}
+
+/// `BACKENDS_*` in userspace terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendEntry {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The service it belongs to.
+    pub service: ServiceId,
+    /// Counts the endpoints that have had this id.
+    pub generation: u32,
+    /// It answers.
+    pub serving: bool,
+    /// It is on this node.
+    pub local: bool,
+}
+
+/// `SERVICES` in userspace terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// The list for traffic policy `Cluster`.
+    pub cluster: SlotRange,
+    /// The list for traffic policy `Local`.
+    pub local: SlotRange,
+    /// Session affinity in seconds; 0 = none.
+    pub affinity_s: u32,
+}
+
+/// `FRONTENDS_*` in userspace terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendEntry {
+    /// The service behind it.
+    pub service: ServiceId,
+    /// Balanced over the local list.
+    pub local: bool,
+    /// A NodePort, LoadBalancer or external address.
+    pub external: bool,
+}
+
+/// Why a write did not happen, told apart by what the caller does about it.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The map has no room: the service is left as it was.
+    #[error("map {map} is full at {capacity} entries; raise --{setting}")]
+    Full {
+        /// The map.
+        map: &'static str,
+        /// Its capacity in entries.
+        capacity: u32,
+        /// The agent's flag that sets it.
+        setting: &'static str,
+    },
+    /// The kernel refused; worth trying again.
+    #[error("map {map}: {source}")]
+    Kernel {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What the agent may do with the kernel's maps.
+pub trait Maps {
+    /// Makes one change. After an error nothing of it is visible, and it may be tried again.
+    fn apply(&mut self, write: &Write) -> Result<(), MapError>;
+}
+
+/// Whether `address` is of `family`.
+#[must_use]
+pub fn is_of(family: Family, address: &IpAddr) -> bool {
+    Family::of(address) == family
+}

@@ -1,0 +1,66 @@
+//! What the maps should hold for a Service, computed from what the cluster says.
+//!
+//! Everything here is a pure function of its arguments: no clock, no client, no map, no task.
+//! Objects that cannot be used come back as rejections; they never stop the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::net::Family;
+
+use crate::model::{Protocol, ServicePortName};
+
+/// What clients dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// How a frontend uses its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendUse {
+    /// Balanced over the local list, not the cluster list.
+    pub local: bool,
+    /// A NodePort, LoadBalancer or external address.
+    pub external: bool,
+}
+
+/// What is known of an endpoint that a service could use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendState {
+    /// It answers: flows to it may go on.
+    pub serving: bool,
+    /// It is on this node.
+    pub local: bool,
+}
+
+/// The identity of a planned service: one port of a Service in one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The port.
+    pub name: ServicePortName,
+    /// The family.
+    pub family: Family,
+}
+
+/// One port of a Service in one family, as the maps should have it.
+///
+/// Ordered collections throughout: the same input gives the same plan, and differences read well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// What clients dial; all of the key's family.
+    pub frontends: BTreeMap<FrontendAddress, FrontendUse>,
+    /// Every endpoint that is known, usable or not.
+    pub backends: BTreeMap<SocketAddr, BackendState>,
+    /// The list for traffic policy `Cluster`; a subset of `backends`.
+    pub cluster: BTreeSet<SocketAddr>,
+    /// The list for traffic policy `Local`; a subset of `backends`.
+    pub local: BTreeSet<SocketAddr>,
+    /// How long a client sticks to its backend, in seconds; 0 = no affinity.
+    pub affinity_s: u32,
+}
