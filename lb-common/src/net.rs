@@ -79,8 +79,16 @@ impl Addr6 {
     /// The address whose bytes on the wire are `octets`.
     #[must_use]
     pub const fn from_octets(octets: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
-        Self { octets: [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] }
+        let (groups, _) = octets.as_chunks();
+        Self { octets: [groups[0], groups[1], groups[2], groups[3]] }
+    }
+
+    /// The bytes on the wire.
+    #[must_use]
+    #[expect(clippy::many_single_char_names, reason = "sixteen bytes in their order")]
+    pub const fn octets(self) -> [u8; 16] {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = self.octets;
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// The address whose bytes on the wire are `words`, each in memory order.
@@ -132,9 +140,7 @@ impl Address for Addr6 {
     }
 
     fn to_ip(self) -> IpAddr {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(self.octets.as_flattened());
-        IpAddr::V6(Ipv6Addr::from(octets))
+        IpAddr::V6(Ipv6Addr::from(self.octets()))
     }
 
     fn from_ip(ip: IpAddr) -> Option<Self> {
@@ -183,7 +189,7 @@ equal_by_words!(Addr6);
 
 /// A port in network order.
 #[repr(C, align(2))]
-#[derive(Clone, Copy, Default, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialOrd, Ord)]
 pub struct Port {
     bytes: [u8; 2],
 }
@@ -232,6 +238,12 @@ impl PartialEq for Port {
     }
 }
 impl Eq for Port {}
+
+impl Hash for Port {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
 
 impl core::fmt::Debug for Port {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

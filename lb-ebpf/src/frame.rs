@@ -18,18 +18,18 @@ const BPF_F_IPV6: u64 = 1 << 7;
 const EINVAL: i64 = -22;
 
 /// An skb at TC.
-pub(crate) struct Frame {
-    ctx: TcContext,
+pub(crate) struct Frame<'a> {
+    ctx: &'a TcContext,
 }
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Makes the headers of the packet readable in place.
     #[inline(always)]
-    pub(crate) fn new(ctx: TcContext) -> Self {
+    pub(crate) fn new(ctx: &'a TcContext) -> Self {
         let wanted = core::cmp::min(ctx.len(), HEADERS);
         if ctx.data() + wanted as usize > ctx.data_end() {
             // What cannot be pulled in is not read either: the bounds checks see to that.
-            let _: Result<(), i64> = ctx.pull_data(wanted);
+            ctx.pull_data(wanted).ok();
         }
         Self { ctx }
     }
@@ -39,7 +39,7 @@ impl Frame {
 #[derive(Clone, Copy)]
 pub(crate) struct Checked(*const u8);
 
-impl Packet for Frame {
+impl Packet for Frame<'_> {
     type Header = Checked;
 
     #[inline(always)]
@@ -92,7 +92,7 @@ impl Packet for Frame {
     }
 }
 
-impl Frame {
+impl Frame<'_> {
     #[inline(always)]
     fn l4_csum_replace(&self, offset: u32, diff: u32, flags: u64) -> i64 {
         // SAFETY: the context is the skb this program was called with.

@@ -8,6 +8,8 @@
 #![feature(asm_experimental_arch)]
 
 mod frame;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 mod tables;
 mod tc;

@@ -58,7 +58,6 @@ impl<A: Address> FlowKey<A> {
     /// 128-bit product, which BPF has not, and every input bit changes half of the output.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half is the better mixed one")]
     pub fn hash(&self) -> u32 {
         let (s, d) = (self.src.words(), self.dst.words());
         let ports = u64::from(self.src_port.word()) << 16 | u64::from(self.dst_port.word());

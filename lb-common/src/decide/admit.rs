@@ -76,9 +76,10 @@ fn open<A: Address, T: Tables<A>>(
         flow.flags = flags::SET_DST;
         flow.packets = 1;
         flow.bytes = u64::from(bytes);
-        // Without it the next packet takes the slow path again and comes to the same decision.
-        let _: Result<(), InsertError> = tables.insert_flow(key, &flow, Insert::Replace);
-        tables.count(Counter::NewFlow);
+        tables.count(match tables.insert_flow(key, &flow, Insert::Replace) {
+            Ok(()) => Counter::NewFlow,
+            Err(_) => Counter::FlowNotKept,
+        });
         return Ok(());
     }
     Err(Counter::DropFlowClash)

@@ -25,7 +25,6 @@ pub(super) fn list(frontend: Frontend, service: Service) -> SlotRange {
 /// The same hash falls on the same slot on every node and after every restart, so that a lost
 /// flow entry is made again as it was.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the product is below count << 32")]
 pub(super) fn select<A: Address, T: Tables<A>>(
     tables: &T,
     list: SlotRange,
