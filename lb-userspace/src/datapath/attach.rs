@@ -176,8 +176,14 @@ pub(super) async fn release(pins: &Pins, ifindex: u32) -> anyhow::Result<usize> 
     if !pins.filters(ifindex).exists() {
         return Ok(links);
     }
-    let name = if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
-    Ok(links + clsact::detach(ifindex, name.as_deref(), pins).await?)
+    let filters = clsact::detach(ifindex, name_of(ifindex).as_deref(), pins).await?;
+    Ok(links + filters)
+}
+
+/// None if there is no such interface; nix 0.31 then gives an empty name and no error.
+fn name_of(ifindex: u32) -> Option<String> {
+    let name = if_indextoname(ifindex).ok()?.into_string().ok()?;
+    (!name.is_empty()).then_some(name)
 }
 
 fn release_links(pins: &Pins, ifindex: u32) -> anyhow::Result<usize> {
