@@ -4,6 +4,8 @@
 //! interfaces are ours. Nothing here changes an interface.
 
 mod dump;
+#[cfg(test)]
+pub(crate) mod namespace;
 pub mod rule;
 pub mod watch;
 

@@ -117,3 +117,132 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::namespace::{block_on, command, in_namespace};
+    use super::super::{Interface, LinkHeader, Scope};
+    use super::*;
+
+    /// Waits until the network is as `wanted`; the patience only keeps a failure from hanging.
+    async fn until(
+        network: &mut watch::Receiver<Arc<Network>>,
+        what: &str,
+        wanted: impl Fn(&Network) -> bool,
+    ) -> Network {
+        let found = tokio::time::timeout(Duration::from_secs(20), network.wait_for(|n| wanted(n)));
+        (**found.await.expect(what).unwrap()).clone()
+    }
+
+    fn named<'a>(network: &'a Network, name: &str) -> Option<&'a Interface> {
+        network.interfaces.values().find(|interface| interface.name == name)
+    }
+
+    fn addresses(network: &Network, name: &str) -> Vec<(String, Scope)> {
+        let index = named(network, name).map(|interface| interface.index);
+        let of = network.addresses.iter().filter(|address| Some(address.interface) == index);
+        of.map(|address| (address.ip.to_string(), address.scope)).collect()
+    }
+
+    #[test]
+    fn what_is_there_is_listed_with_kind_header_and_master() {
+        in_namespace(|| {
+            command("ip link add br0 type bridge");
+            command("ip link add v0 type veth peer name v1");
+            command("ip link set v0 master br0 up");
+            command("ip tuntap add tun0 mode tun");
+            block_on(async {
+                let network = follow(CancellationToken::new()).await.unwrap();
+                let network = network.borrow().clone();
+                let named = |name| named(&network, name).unwrap();
+                assert_eq!(named("lo").header, LinkHeader::Loopback);
+                assert_eq!((named("tun0").header, named("tun0").up), (LinkHeader::None, false));
+                assert_eq!(named("v0").header, LinkHeader::Ethernet);
+                assert_eq!((named("v0").kind.as_str(), named("v0").up), ("veth", true));
+                assert_eq!(named("v0").master, Some(named("br0").index));
+                assert_eq!((named("br0").kind.as_str(), named("br0").master), ("bridge", None));
+            });
+        });
+    }
+
+    #[test]
+    fn interfaces_and_addresses_are_followed_as_they_come_and_go() {
+        in_namespace(|| {
+            block_on(async {
+                let mut network = follow(CancellationToken::new()).await.unwrap();
+                command("ip link add v0 type veth peer name v1");
+                until(&mut network, "v0", |n| named(n, "v0").is_some()).await;
+                command("ip addr add 10.0.0.1/24 dev v0");
+                command("ip addr add fd00::1/64 dev v0 nodad");
+                let both = until(&mut network, "addresses", |n| addresses(n, "v0").len() == 2);
+                let expected = ["10.0.0.1", "fd00::1"].map(|ip| (ip.to_owned(), Scope::Global));
+                assert_eq!(addresses(&both.await, "v0"), expected);
+                command("ip link del v0");
+                until(&mut network, "no v0", |n| {
+                    named(n, "v0").is_none() && addresses(n, "v0").is_empty()
+                })
+                .await;
+            });
+        });
+    }
+
+    #[test]
+    fn the_own_end_of_a_point_to_point_link_counts() {
+        in_namespace(|| {
+            command("ip link add v0 type veth peer name v1");
+            command("ip addr add 10.0.0.1 peer 10.0.0.2 dev v0");
+            block_on(async {
+                let network = follow(CancellationToken::new()).await.unwrap();
+                let network = network.borrow().clone();
+                assert_eq!(addresses(&network, "v0"), [("10.0.0.1".to_owned(), Scope::Global)]);
+            });
+        });
+    }
+
+    #[test]
+    fn a_tentative_address_counts_when_it_is_no_longer_tentative() {
+        in_namespace(|| {
+            command("ip link add v0 type veth peer name v1");
+            command("ip link set v0 up");
+            // No carrier: duplicate address detection cannot end before the other side is up.
+            command("ip addr add fd00::1/64 dev v0");
+            block_on(async {
+                let mut network = follow(CancellationToken::new()).await.unwrap();
+                assert!(addresses(&network.borrow(), "v0").is_empty());
+                command("ip link set v1 up");
+                until(&mut network, "fd00::1", |n| {
+                    addresses(n, "v0").contains(&("fd00::1".to_owned(), Scope::Global))
+                })
+                .await;
+            });
+        });
+    }
+
+    #[test]
+    fn a_burst_beyond_the_socket_buffer_loses_nothing() {
+        in_namespace(|| {
+            block_on(async {
+                let mut network = follow(CancellationToken::new()).await.unwrap();
+                // The runtime has one thread, so nobody reads notifications meanwhile.
+                let batch: String =
+                    (0..300).map(|n| format!("link add d{n} type bridge\n")).collect();
+                let file = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(file.path(), batch).unwrap();
+                command(&format!("ip -batch {}", file.path().display()));
+                until(&mut network, "all", |n| n.interfaces.len() == 301).await;
+            });
+        });
+    }
+
+    #[test]
+    fn it_ends_when_it_is_told_to() {
+        in_namespace(|| {
+            block_on(async {
+                let stop = CancellationToken::new();
+                let mut network = follow(stop.clone()).await.unwrap();
+                stop.cancel();
+                assert!(network.changed().await.is_err());
+            });
+        });
+    }
+}
