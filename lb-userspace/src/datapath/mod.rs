@@ -12,6 +12,8 @@ mod links;
 pub mod load;
 pub mod object;
 pub mod pins;
+#[cfg(test)]
+mod tests;
 
 use aya::programs::TcAttachType;
 use lb_common::abi::flow::Hook;

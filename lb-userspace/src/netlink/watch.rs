@@ -224,10 +224,9 @@ mod tests {
             block_on(async {
                 let mut network = follow(CancellationToken::new()).await.unwrap();
                 // The runtime has one thread, so nobody reads notifications meanwhile.
-                let batch: String =
-                    (0..300).map(|n| format!("link add d{n} type bridge\n")).collect();
+                let batch = (0..300).map(|n| format!("link add d{n} type bridge"));
                 let file = tempfile::NamedTempFile::new().unwrap();
-                std::fs::write(file.path(), batch).unwrap();
+                std::fs::write(file.path(), batch.collect::<Vec<_>>().join("\n")).unwrap();
                 command(&format!("ip -batch {}", file.path().display()));
                 until(&mut network, "all", |n| n.interfaces.len() == 301).await;
             });
