@@ -1,11 +1,15 @@
 //! What the cluster says, validated: no kube types, no aya types, no `Option<Vec<…>>`.
 
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod node;
+mod outcome;
 mod service;
 
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use node::Node;
+pub use outcome::{Kind, Outcome, Rejection, Subject};
 pub use service::{Affinity, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy};
 
 use std::fmt;

@@ -10,7 +10,7 @@ pub struct Node {
     pub name: Arc<str>,
     /// Label `topology.kubernetes.io/zone`; empty if absent.
     pub zone: Arc<str>,
-    /// `status.addresses` of type InternalIP, then ExternalIP, in their order.
+    /// `status.addresses` of type `InternalIP`, then `ExternalIP`, in their order.
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<ipnet::IpNet>,

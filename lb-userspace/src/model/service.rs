@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::Protocol;
 
-/// The name of a namespaced object, printed `namespace/name`.
+/// The name of an object, printed `namespace/name`, or `name` if it has no namespace (a Node).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespacedName {
-    /// Namespace.
+    /// Namespace; empty for objects of the cluster.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
@@ -26,7 +26,10 @@ impl NamespacedName {
 
 impl fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
     }
 }
 
@@ -94,6 +97,8 @@ pub struct Service {
     pub internal_policy: TrafficPolicy,
     /// `externalTrafficPolicy`.
     pub external_policy: TrafficPolicy,
+    /// `healthCheckNodePort` of a LoadBalancer Service with external policy `Local`.
+    pub health_check_node_port: Option<u16>,
     /// `sessionAffinity` and its timeout.
     pub affinity: Affinity,
     /// Its ports, at least one.

@@ -3,12 +3,25 @@
 //! Everything here is a pure function of its arguments: no clock, no client, no map, no task.
 //! Objects that cannot be used come back as rejections; they never stop the others.
 
+mod claims;
+mod endpoints;
+mod frontends;
+mod node_ports;
+mod planner;
+#[cfg(test)]
+mod tests;
+
+pub use node_ports::{BadNodePortAddresses, NodePortAddresses};
+pub use planner::Planner;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use lb_common::net::Family;
 
-use crate::model::{Protocol, ServicePortName};
+use crate::model::{Affinity, Protocol, Service, ServicePort, ServicePortName, Slice};
 
 /// What clients dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +32,12 @@ pub struct FrontendAddress {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
+}
+
+impl fmt::Display for FrontendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", SocketAddr::new(self.ip, self.port), self.protocol)
+    }
 }
 
 /// How a frontend uses its service.
@@ -63,4 +82,38 @@ pub struct ServicePlan {
     pub local: BTreeSet<SocketAddr>,
     /// How long a client sticks to its backend, in seconds; 0 = no affinity.
     pub affinity_s: u32,
+}
+
+/// What plans depend on besides the objects: the node they are made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node's name: what is local.
+    pub name: Arc<str>,
+    /// Its zone; empty if unknown.
+    pub zone: Arc<str>,
+    /// The addresses on which NodePorts answer.
+    pub node_port_addresses: BTreeSet<IpAddr>,
+}
+
+/// The plan of a Service's `port` in `family`, as if no other Service claimed its frontends.
+#[must_use]
+pub fn plan(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    slices: &[&Slice],
+    node: &NodeView,
+) -> ServicePlan {
+    let endpoints::Lists { backends, cluster, local } =
+        endpoints::lists(slices, port, family, node);
+    ServicePlan {
+        frontends: frontends::frontends(service, port, family, &node.node_port_addresses),
+        backends,
+        cluster,
+        local,
+        affinity_s: match service.affinity {
+            Affinity::None => 0,
+            Affinity::ClientIp { timeout_s } => timeout_s,
+        },
+    }
 }

@@ -1,0 +1,71 @@
+//! What became of an object of the API, and how to speak of it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::NamespacedName;
+
+/// What a conversion makes of an object of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// It can be used; the sentences say which parts of it were left out.
+    Usable(T, Vec<String>),
+    /// It is none of our business, and nobody needs to be told.
+    NotOurs,
+    /// It cannot be used; the sentence says why.
+    Rejected(String),
+}
+
+/// The kinds of objects that load balancing reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` `EndpointSlice`.
+    EndpointSlice,
+    /// `v1` Node.
+    Node,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Service => "service",
+            Self::EndpointSlice => "endpointslice",
+            Self::Node => "node",
+        })
+    }
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// An object, printed `service default/web`.
+    Object(Kind, NamespacedName),
+    /// A manifest file or the directory of them, printed `file /etc/waggle/web.yaml`.
+    File(PathBuf),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(kind, name) => write!(f, "{kind} {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// Something that cannot be used, whole or in part. It never stops anything else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejection {
+    /// What is concerned.
+    pub object: Subject,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.reason)
+    }
+}

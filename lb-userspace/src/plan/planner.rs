@@ -1,0 +1,172 @@
+//! The facade of the control plane: events go in, plans of what changed come out.
+//!
+//! Only the services concerned by a change are planned again. Nothing here waits, and nothing
+//! fails: what cannot be used comes back as rejections, each told once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lb_common::net::Family;
+
+use super::claims::{Claim, Claims};
+use super::frontends::frontends;
+use super::{NodePortAddresses, NodeView, ServiceKey, ServicePlan, plan};
+use crate::model::{
+    Kind, NamespacedName, Node, Rejection, Service, ServicePort, ServicePortName, Subject,
+};
+use crate::store::{Event, Rejections, Store};
+
+/// Plans the services of one node.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    store: Store,
+    node_port_addresses: NodePortAddresses,
+    interface_addresses: BTreeSet<IpAddr>,
+    view: NodeView,
+    claims: Claims,
+    conflicts: Rejections,
+}
+
+impl Planner {
+    /// A planner for the node called `node_name`, which knows nothing yet.
+    #[must_use]
+    pub fn new(node_name: &str, node_port_addresses: NodePortAddresses) -> Self {
+        Self {
+            store: Store::new(node_name),
+            node_port_addresses,
+            interface_addresses: BTreeSet::new(),
+            view: NodeView::default(),
+            claims: Claims::default(),
+            conflicts: Rejections::default(),
+        }
+    }
+
+    /// Takes in what a source learnt.
+    pub fn apply(&mut self, event: Event) {
+        self.store.apply(event);
+    }
+
+    /// The addresses that the node's interfaces have now.
+    pub fn set_interface_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.interface_addresses = addresses;
+    }
+
+    /// Whether every kind of object has delivered its first full list. Nothing may be written
+    /// before: what is missing here may well exist.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.store.is_synced()
+    }
+
+    /// The own Node, if the cluster has described it.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.store.node()
+    }
+
+    /// The plans that may differ from the last ones given, ordered by key; `None` is gone. A
+    /// frontend can move from one service to another within one such batch.
+    pub fn changes(&mut self) -> Vec<(ServiceKey, Option<ServicePlan>)> {
+        let stale = self.settle();
+        stale.into_iter().map(|key| self.plan(&key)).collect()
+    }
+
+    /// All plans, for a full comparison; [`changes`](Self::changes) starts anew after it.
+    pub fn all(&mut self) -> BTreeMap<ServiceKey, ServicePlan> {
+        self.settle();
+        let plans = self.claims.keys().map(|key| self.plan(key));
+        plans.filter_map(|(key, plan)| Some((key, plan?))).collect()
+    }
+
+    /// What cannot be used and was not told before. Frontends that several Services claim are known
+    /// only after [`changes`](Self::changes) or [`all`](Self::all).
+    pub fn take_rejections(&mut self) -> Vec<Rejection> {
+        let mut rejections = self.store.take_rejections();
+        rejections.append(&mut self.conflicts.take_news());
+        rejections
+    }
+
+    /// Brings the claims up to date and returns the services that have to be planned again.
+    fn settle(&mut self) -> BTreeSet<ServiceKey> {
+        let mut dirty = self.store.take_dirty();
+        let view = self.look_at_node();
+        if view != self.view {
+            self.view = view;
+            dirty.extend(self.store.service_names().cloned());
+        }
+        let mut stale = BTreeSet::new();
+        for service in &dirty {
+            stale.append(&mut self.claim(service));
+        }
+        let concerned: BTreeSet<_> = stale.iter().map(|key| key.name.service.clone()).collect();
+        for service in concerned {
+            self.report_conflicts(service);
+        }
+        stale
+    }
+
+    fn look_at_node(&self) -> NodeView {
+        let node = self.store.node();
+        NodeView {
+            name: self.store.node_name().clone(),
+            zone: node.map(|node| node.zone.clone()).unwrap_or_default(),
+            node_port_addresses: self.node_port_addresses.select(node, &self.interface_addresses),
+        }
+    }
+
+    /// Renews the claims of a Service; returns its keys, old and new, and those of others concerned.
+    fn claim(&mut self, name: &NamespacedName) -> BTreeSet<ServiceKey> {
+        let mut claims: BTreeMap<ServiceKey, Option<Claim>> =
+            self.claims.of(name).map(|(key, _)| (key.clone(), None)).collect();
+        if let Some(service) = self.store.service(name) {
+            let addresses = &self.view.node_port_addresses;
+            for (key, port) in keys(service) {
+                let frontends = frontends(service, port, key.family, addresses);
+                let frontends = frontends.into_keys().collect();
+                claims.insert(key, Some(Claim { created_s: service.created_s, frontends }));
+            }
+        }
+        let mut stale = BTreeSet::new();
+        for (key, claim) in claims {
+            stale.append(&mut self.claims.set(&key, claim));
+            stale.insert(key);
+        }
+        stale
+    }
+
+    fn plan(&self, key: &ServiceKey) -> (ServiceKey, Option<ServicePlan>) {
+        let plan = self.store.service(&key.name.service).and_then(|service| {
+            let (_, port) = keys(service).find(|(found, _)| found == key)?;
+            let slices = self.store.slices(&key.name.service);
+            let mut plan = plan(service, port, key.family, &slices, &self.view);
+            plan.frontends.retain(|address, _| self.claims.owner(address) == Some(key));
+            Some(plan)
+        });
+        (key.clone(), plan)
+    }
+
+    fn report_conflicts(&mut self, service: NamespacedName) {
+        let mut reasons = Vec::new();
+        for (key, frontends) in self.claims.of(&service) {
+            for address in frontends {
+                let owner = self.claims.owner(address).filter(|owner| *owner != key);
+                reasons.extend(owner.map(|owner| {
+                    let (loser, owner) = (&key.name, &owner.name);
+                    format!("{loser} does not get {address}: {owner} has claimed it before")
+                }));
+            }
+        }
+        self.conflicts.set(Subject::Object(Kind::Service, service), reasons);
+    }
+}
+
+/// What a Service is planned as: its ports in each family that it has a ClusterIP of.
+fn keys(service: &Service) -> impl Iterator<Item = (ServiceKey, &ServicePort)> {
+    service.ports.iter().flat_map(move |port| {
+        service.cluster_ips.iter().map(move |ip| {
+            let (port_name, protocol) = (port.name.clone(), port.protocol);
+            let name = ServicePortName { service: service.name.clone(), port: port_name, protocol };
+            (ServiceKey { name, family: Family::of(ip) }, port)
+        })
+    })
+}

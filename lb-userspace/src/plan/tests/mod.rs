@@ -1,0 +1,5 @@
+//! The tables of `kube-proxy-behaviour.md`, claims, and the whole planner against itself.
+
+mod claims;
+mod lists;
+mod planner;

@@ -1,0 +1,327 @@
+//! Directories of manifests, and what the store is told.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::directory::Directory;
+use super::manifest::Contents;
+use super::*;
+use crate::store::{Store, Update};
+
+const WEB: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+";
+const API: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec: {clusterIP: 10.96.0.2, ports: [{port: 80}]}
+";
+
+/// A directory of manifests and a store that follows it.
+struct Followed {
+    temporary: TempDir,
+    directory: Directory,
+    store: Store,
+}
+
+impl Followed {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::new(temporary.path().to_owned());
+        Self { temporary, directory, store: Store::new("n1") }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.temporary.path().join(file)
+    }
+
+    fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(file), text).unwrap();
+    }
+
+    /// Reads the directory; returns the names of the Services there are now.
+    fn services(&mut self) -> String {
+        for event in self.directory.refresh() {
+            self.store.apply(event);
+        }
+        self.store.service_names().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What is wrong, without the path of the directory.
+    fn rejections(&mut self) -> Vec<String> {
+        let directory = format!("{}/", self.temporary.path().display());
+        let rejections = self.store.take_rejections();
+        rejections.iter().map(|r| r.to_string().replace(&directory, "")).collect()
+    }
+}
+
+#[track_caller]
+fn problem(text: &str) -> String {
+    let problems = Contents::parse(text).problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.into_iter().next().unwrap()
+}
+
+fn names(text: &str) -> Vec<String> {
+    let contents = Contents::parse(text);
+    assert!(contents.problems.is_empty(), "{:?}", contents.problems);
+    contents.manifests.iter().map(|m| format!("{} {} {}", m.kind(), m.name, m.line)).collect()
+}
+
+#[test]
+fn a_file_may_hold_several_documents_of_the_kinds_we_read() {
+    let text = format!(
+        "# first\n---\n{WEB}---\n{API}--- # third\napiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+endpoints: []
+---
+apiVersion: v1
+kind: Node
+metadata: {{name: n1, namespace: ignored}}
+...
+---
+"
+    );
+    assert_eq!(
+        names(&text),
+        [
+            "service default/web 2",
+            "service shop/api 8",
+            "endpointslice default/web-1 14",
+            "node n1 20"
+        ]
+    );
+}
+
+#[test]
+fn lists_are_read_whether_or_not_their_items_name_their_type() {
+    let list = |version, kind, item| {
+        format!(r#"{{"apiVersion": "{version}", "kind": "{kind}", "items": [{item}]}}"#)
+    };
+    let typed = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}"#;
+    let bare = r#"{"metadata": {"name": "a"}}"#;
+    assert_eq!(names(&list("v1", "List", typed)), ["service default/a 1"]);
+    assert_eq!(names(&list("v1", "ServiceList", bare)), ["service default/a 1"]);
+    assert_eq!(names(&list("v1", "NodeList", bare)), ["node a 1"]);
+    assert_eq!(problem(&list("v1", "List", bare)), "line 1: an object has no apiVersion and kind");
+    let slice = r#"{"metadata": {"name": "a"}, "addressType": "IPv4"}"#;
+    let slices = list("discovery.k8s.io/v1", "EndpointSliceList", slice);
+    assert_eq!(names(&slices), ["endpointslice default/a 1"]);
+}
+
+#[test]
+fn what_kubectl_prints_is_read_as_it_comes() {
+    let text = "
+apiVersion: v1
+kind: Service
+metadata:
+  annotations:
+    kubectl.kubernetes.io/last-applied-configuration: |
+      {\"apiVersion\":\"v1\",\"kind\":\"Service\"}
+  creationTimestamp: \"2024-01-01T00:00:10Z\"
+  managedFields:
+  - apiVersion: v1
+    fieldsType: FieldsV1
+    fieldsV1:
+      f:spec:
+        f:ports:
+          .: {}
+          k:{\"port\":80,\"protocol\":\"TCP\"}: {}
+    manager: kubectl
+    operation: Update
+    time: \"2024-01-01T00:00:10Z\"
+  name: web
+  resourceVersion: \"1234\"
+  uid: 2b1b1a7e-0000-0000-0000-000000000000
+spec:
+  clusterIP: 10.96.0.1
+  clusterIPs:
+  - 10.96.0.1
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4]
+  ports:
+  - port: 80
+    protocol: TCP
+    targetPort: http
+  sessionAffinity: None
+  type: ClusterIP
+status:
+  loadBalancer: {}
+";
+    let mut followed = Followed::new();
+    followed.write("web.yaml", text);
+    assert_eq!(followed.services(), "default/web");
+    assert!(followed.rejections().is_empty());
+}
+
+#[test]
+fn one_bad_document_costs_nothing_else_and_is_found_by_its_line() {
+    let text = format!("{WEB}---\nkind: [Service\nspec: x\n---\n{API}");
+    let contents = Contents::parse(&text);
+    assert_eq!(contents.manifests.len(), 2);
+    assert!(contents.is_broken);
+    let problem = problem(&text);
+    assert!(problem.starts_with("is not YAML: "), "{problem}");
+    assert!(problem.contains("line 8"), "{problem}");
+}
+
+#[test]
+fn documents_that_are_no_objects_are_named() {
+    assert_eq!(problem("hello"), "line 1: is not a Kubernetes object");
+    assert_eq!(problem("\n---\n- 1\n"), "line 2: is not a Kubernetes object");
+    assert_eq!(problem("kind: Service"), "line 1: an object has no apiVersion and kind");
+    assert_eq!(problem("apiVersion: v1"), "line 1: an object has no apiVersion and kind");
+    let nameless = "apiVersion: v1\nkind: Service\nspec: {clusterIP: 10.96.0.1}";
+    assert_eq!(problem(nameless), "line 1: a service has no metadata.name");
+    assert!(problem("a: 1\na: 2").contains("duplicate"));
+}
+
+#[test]
+fn kinds_that_others_read_are_passed_over_and_mistakes_are_named() {
+    let object =
+        |version, kind| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}");
+    for (version, kind) in [
+        ("apps/v1", "Deployment"),
+        ("v1", "Pod"),
+        ("v1", "ConfigMap"),
+        ("v1", "Namespace"),
+        ("serving.knative.dev/v1", "Service"),
+    ] {
+        assert!(names(&object(version, kind)).is_empty());
+    }
+    let check = |version, kind, expected: &str| {
+        assert_eq!(problem(&object(version, kind)), format!("line 1: {expected}"));
+    };
+    let kinds = "only Service, EndpointSlice and Node are read";
+    check("v1", "Sevice", &format!("v1 Sevice a is not supported: {kinds}"));
+    check("v1", "EndpointSlice", &format!("v1 EndpointSlice a is not supported: {kinds}"));
+    let advice = "write an EndpointSlice instead";
+    check("v1", "Endpoints", &format!("v1 Endpoints a is not supported: {advice}"));
+    let old = "discovery.k8s.io/v1beta1";
+    check(
+        old,
+        "EndpointSlice",
+        &format!("{old} EndpointSlice a is not supported: use discovery.k8s.io/v1"),
+    );
+}
+
+#[test]
+fn an_object_of_the_wrong_shape_is_rejected_alone() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{}---{API}", WEB.replace("port: 80", "port: http")));
+    assert_eq!(followed.services(), "shop/api");
+    let rejections = followed.rejections();
+    assert_eq!(rejections.len(), 1);
+    assert!(rejections[0].starts_with("service default/web: cannot be read: "), "{rejections:?}");
+}
+
+#[test]
+fn of_an_object_in_two_places_the_first_file_wins() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", WEB);
+    followed.write("b.yaml", format!("{API}---{}", WEB.replace("10.96.0.1", "10.96.0.9")));
+    assert_eq!(followed.services(), "default/web shop/api");
+    let message =
+        "file b.yaml: line 6: service default/web is already in a.yaml line 1, which is used";
+    assert_eq!(followed.rejections(), [message]);
+    fs::remove_file(followed.path("a.yaml")).unwrap();
+    assert_eq!(followed.services(), "default/web shop/api");
+    let web = followed.store.service(&crate::model::fixture::name("default/web")).unwrap();
+    assert_eq!(web.cluster_ips[0].to_string(), "10.96.0.9");
+    assert!(followed.rejections().is_empty());
+}
+
+#[test]
+fn files_come_and_go_and_are_renamed_over() {
+    let mut followed = Followed::new();
+    assert_eq!(followed.services(), "");
+    assert!(followed.store.is_synced());
+    followed.write("a.yaml", WEB);
+    followed.write(
+        "b.json",
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "json"},
+        "spec": {"clusterIP": "10.96.0.3", "ports": [{"port": 80}]}}"#,
+    );
+    followed.write("c.yml", API);
+    for ignored in ["notes.txt", ".a.yaml.swp", ".#a.yaml"] {
+        followed.write(ignored, "{");
+    }
+    assert_eq!(followed.services(), "default/json default/web shop/api");
+    followed.write("a.tmp", WEB.replace("name: web", "name: new"));
+    fs::rename(followed.path("a.tmp"), followed.path("a.yaml")).unwrap();
+    assert_eq!(followed.services(), "default/json default/new shop/api");
+    fs::remove_file(followed.path("c.yml")).unwrap();
+    assert_eq!(followed.services(), "default/json default/new");
+    assert!(followed.rejections().is_empty());
+}
+
+#[test]
+fn a_half_written_file_keeps_the_objects_it_had() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{WEB}---{API}"));
+    assert_eq!(followed.services(), "default/web shop/api");
+    for broken in [b"metadata: {name: w".as_slice(), b"apiVers", b"\xff\xfe"] {
+        followed.write("a.yaml", broken);
+        assert_eq!(followed.services(), "default/web shop/api");
+        assert_eq!(followed.rejections().len(), 1);
+    }
+    followed.write("a.yaml", API);
+    assert_eq!(followed.services(), "shop/api");
+    assert!(followed.rejections().is_empty());
+}
+
+#[test]
+fn a_directory_that_vanished_keeps_its_objects() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", WEB);
+    followed.services();
+    fs::remove_dir_all(followed.temporary.path()).unwrap();
+    assert_eq!(followed.services(), "default/web");
+    let rejections = followed.rejections();
+    assert!(rejections[0].contains("cannot be read: No such file"), "{rejections:?}");
+}
+
+#[test]
+fn what_did_not_change_is_not_told_again() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", WEB);
+    followed.services();
+    let news = followed.directory.refresh();
+    assert!(news.iter().all(|event| matches!(event, Event::File(..))), "{news:?}");
+}
+
+/// The whole source with a real watch: the next list arrives without anybody asking for it.
+#[tokio::test(flavor = "current_thread")]
+async fn changes_of_the_directory_are_noticed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    let source = tokio::spawn(run(temporary.path().to_owned(), sender));
+    let mut next_services = async || loop {
+        let event = events.recv().await.expect("the source runs");
+        if let Event::Services(Update::Replace(services)) = event {
+            break services.len();
+        }
+    };
+    assert_eq!(next_services().await, 0);
+    fs::write(temporary.path().join("a.yaml"), WEB).unwrap();
+    while next_services().await != 1 {}
+    fs::remove_file(temporary.path().join("a.yaml")).unwrap();
+    while next_services().await != 0 {}
+    drop(events);
+    source.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_directory_that_does_not_exist_is_an_error_that_says_what_to_do() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (sender, _events) = mpsc::channel(1);
+    let error = run(temporary.path().join("none"), sender).await.unwrap_err().to_string();
+    assert!(error.ends_with("none; create it or name another"), "{error}");
+}

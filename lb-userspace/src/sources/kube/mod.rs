@@ -1,0 +1,139 @@
+//! Watches of the API server: Services, EndpointSlices and the own Node.
+//!
+//! Objects are converted as they arrive, so that nothing of them is kept that load balancing does
+//! not need. A list after a lost watch (410 Gone) replaces all objects of its kind at once. Errors
+//! are logged and retried with backoff; they are never fatal and empty nothing.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use futures::future::join3;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::convert;
+use crate::model::{NamespacedName, Outcome};
+use crate::store::{Event, Update};
+
+/// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
+/// or the Pod's service account names. Nothing is sent yet.
+pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let read = || format!("read the kubeconfig {}", path.display());
+            let kubeconfig = Kubeconfig::read_from(path).with_context(read)?;
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(read)?
+        }
+        None => Config::infer().await.context("find the API server; give --kubeconfig")?,
+    };
+    Client::try_from(config).context("make a client of the API server")
+}
+
+/// Sends what the API server says until nobody receives any more.
+pub async fn run(client: Client, node_name: &str, events: mpsc::Sender<Event>) {
+    let services = watcher::Config::default()
+        .fields("spec.clusterIP!=None")
+        .labels("!service.kubernetes.io/service-proxy-name");
+    let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
+    let nodes = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
+    let watches = join3(
+        watch::<Service, _>(&client, services, convert::service, Event::Services, &events),
+        watch::<EndpointSlice, _>(&client, slices, convert::slice, Event::Slices, &events),
+        watch::<Node, _>(&client, nodes, convert::node, Event::Nodes, &events),
+    );
+    tokio::select! {
+        _ = watches => {}
+        () = events.closed() => {}
+    }
+}
+
+async fn watch<K, T>(
+    client: &Client,
+    config: watcher::Config,
+    convert: fn(&K) -> Outcome<T>,
+    wrap: fn(Update<T>) -> Event,
+    events: &mpsc::Sender<Event>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    // Any version will do, as for kube-proxy: lists come from the API server's cache, and the watch
+    // brings what they lack. Thousands of agents that start at once do not burden etcd.
+    let config = config.any_semantic();
+    let api = Api::<DeserializeGuard<K>>::all(client.clone());
+    let mut stream = watcher(api, config).default_backoff().boxed();
+    let mut list = List::default();
+    while let Some(event) = stream.next().await {
+        let update = match event {
+            Ok(event) => list.take_in(event, |object| outcome(object, convert)),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                warn!(kind = %K::kind(&()), error = format!("{error:#}"), "watch failed; retrying");
+                None
+            }
+        };
+        if let Some(update) = update
+            && events.send(wrap(update)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+type Named<T> = (NamespacedName, Outcome<T>);
+
+/// The objects of a list that is still being received.
+struct List<T> {
+    objects: Vec<Named<T>>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { objects: Vec::new() }
+    }
+}
+
+impl<T> List<T> {
+    /// What the store should be told of `event`; nothing while a list is incomplete.
+    fn take_in<K>(
+        &mut self,
+        event: watcher::Event<K>,
+        outcome: impl Fn(K) -> Named<T>,
+    ) -> Option<Update<T>> {
+        match event {
+            watcher::Event::Init => self.objects.clear(),
+            watcher::Event::InitApply(object) => self.objects.push(outcome(object)),
+            watcher::Event::InitDone => {
+                return Some(Update::Replace(std::mem::take(&mut self.objects)));
+            }
+            watcher::Event::Apply(object) => {
+                let (name, outcome) = outcome(object);
+                return Some(Update::Apply(name, outcome));
+            }
+            watcher::Event::Delete(object) => return Some(Update::Delete(outcome(object).0)),
+        }
+        None
+    }
+}
+
+/// The name of an object and what it is for us. One that cannot even be decoded is rejected alone.
+fn outcome<K: Resource, T>(object: DeserializeGuard<K>, convert: fn(&K) -> Outcome<T>) -> Named<T> {
+    let name = convert::name(object.meta());
+    let outcome = match object.0 {
+        Ok(object) => convert(&object),
+        Err(invalid) => Outcome::Rejected(format!("cannot be read: {}", invalid.error)),
+    };
+    (name, outcome)
+}

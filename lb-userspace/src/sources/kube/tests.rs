@@ -1,0 +1,177 @@
+//! The watches against a small API server of our own.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use kube::runtime::watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+
+use super::*;
+
+fn named(name: &str) -> Named<()> {
+    (NamespacedName::new("default", name), Outcome::NotOurs)
+}
+
+#[test]
+fn a_list_is_told_at_once_and_an_interrupted_one_never() {
+    let mut list = List::default();
+    let mut take = |event| list.take_in(event, named);
+    for silent in [Init, InitApply("lost"), Init, InitApply("a"), InitApply("b")] {
+        assert_eq!(take(silent), None);
+    }
+    assert_eq!(take(InitDone), Some(Update::Replace(vec![named("a"), named("b")])));
+    let (name, outcome) = named("c");
+    assert_eq!(take(Apply("c")), Some(Update::Apply(name.clone(), outcome)));
+    assert_eq!(take(Delete("c")), Some(Update::Delete(name)));
+    assert_eq!(take(Init), None);
+    assert_eq!(take(InitDone), Some(Update::Replace(vec![])));
+}
+
+#[test]
+fn an_object_that_cannot_be_decoded_is_rejected_alone() {
+    let json = r#"{"metadata": {"name": "a", "namespace": "n"}, "spec": {"ports": "all"}}"#;
+    let object: DeserializeGuard<Service> = serde_json::from_str(json).unwrap();
+    let (name, outcome) = outcome(object, convert::service);
+    assert_eq!(name.to_string(), "n/a");
+    let Outcome::Rejected(reason) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.starts_with("cannot be read: "), "{reason}");
+}
+
+/// What the API server was asked for, and how often.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// Serves every connection until its client goes; returns the address.
+fn serve(requests: &Requests) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::clone(requests);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let requests = Arc::clone(&requests);
+            std::thread::spawn(move || serve_connection(&stream.unwrap(), &requests));
+        }
+    });
+    format!("http://{address}")
+}
+
+fn serve_connection(mut stream: &TcpStream, requests: &Requests) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(Ok(request)) = lines.next() {
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let target = request.split(' ').nth(1).unwrap();
+        let nth = note(target, requests);
+        let answer = if is_watch(target) { watch(target, nth) } else { list(target, nth) };
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n{answer}").as_bytes()).unwrap();
+    }
+}
+
+/// Notes a request; returns how many there were of its kind, counting this one.
+fn note(target: &str, requests: &Requests) -> usize {
+    let mut requests = requests.lock().unwrap();
+    requests.push(target.to_owned());
+    let kind = |target: &str| (path(target).to_owned(), is_watch(target));
+    requests.iter().filter(|other| kind(other) == kind(target)).count()
+}
+
+fn list(target: &str, nth: usize) -> String {
+    let list = json!({"metadata": {"resourceVersion": "7"}, "items": listed(target, nth)});
+    let list = list.to_string();
+    format!("Content-Length: {}\r\n\r\n{list}", list.len())
+}
+
+/// The events of a watch that then stays open.
+fn watch(target: &str, nth: usize) -> String {
+    let chunk = |event: &Value| {
+        let line = format!("{event}\n");
+        format!("{:x}\r\n{line}\r\n", line.len())
+    };
+    let chunks: Vec<_> = watched(target, nth).iter().map(chunk).collect();
+    format!("Transfer-Encoding: chunked\r\n\r\n{}", chunks.concat())
+}
+
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap()
+}
+
+fn is_watch(target: &str) -> bool {
+    target.contains("watch=true")
+}
+
+fn object(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "d", "resourceVersion": "8"},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+    })
+}
+
+/// The first list has `a` and `b`; when the watch was lost there is only `b`.
+fn listed(target: &str, nth: usize) -> Vec<Value> {
+    match (path(target), nth) {
+        ("/api/v1/services", 1) => vec![object("a"), object("b")],
+        ("/api/v1/services", _) => vec![object("b")],
+        _ => vec![],
+    }
+}
+
+/// The first watch brings `c` and is then too old; later ones bring nothing.
+fn watched(target: &str, nth: usize) -> Vec<Value> {
+    let gone = json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired"});
+    match (path(target), nth) {
+        ("/api/v1/services", 1) => vec![
+            json!({"type": "ADDED", "object": object("c")}),
+            json!({"type": "ERROR", "object": gone}),
+        ],
+        _ => vec![],
+    }
+}
+
+fn names(event: &Event) -> String {
+    match event {
+        Event::Services(Update::Replace(all)) => {
+            let names: Vec<_> = all.iter().map(|(name, _)| name.to_string()).collect();
+            format!("all {}", names.join(" "))
+        }
+        Event::Services(Update::Apply(name, Outcome::Usable(..))) => format!("put {name}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_list_after_a_lost_watch_replaces_everything() {
+    let requests = Requests::default();
+    let config = Config::new(serve(&requests).parse().unwrap());
+    let client = Client::try_from(config).unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    let source = tokio::spawn(async move { run(client, "n1", sender).await });
+
+    let (mut services, mut others) = (Vec::new(), BTreeSet::new());
+    while services.len() < 3 || others.len() < 2 {
+        match events.recv().await.expect("the source runs") {
+            event @ Event::Services(_) => services.push(names(&event)),
+            event => _ = others.insert(format!("{event:?}")),
+        }
+    }
+    assert_eq!(services, ["all d/a d/b", "put d/c", "all d/b"]);
+    let others: Vec<_> = others.into_iter().collect();
+    assert_eq!(others, ["Nodes(Replace([]))", "Slices(Replace([]))"]);
+    drop(events);
+    source.await.unwrap();
+
+    let requests = requests.lock().unwrap();
+    let asked = |wanted: &str| requests.iter().any(|request| request.contains(wanted));
+    assert!(asked("fieldSelector=spec.clusterIP%21%3DNone"), "{requests:?}");
+    assert!(asked("labelSelector=%21service.kubernetes.io%2Fservice-proxy-name"), "{requests:?}");
+    assert!(asked("labelSelector=%21service.kubernetes.io%2Fheadless"), "{requests:?}");
+    assert!(asked("fieldSelector=metadata.name%3Dn1"), "{requests:?}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_kubeconfig_that_does_not_exist_is_named() {
+    let error = client(Some(Path::new("/nonexistent/kubeconfig"))).await.err().unwrap();
+    assert_eq!(error.to_string(), "read the kubeconfig /nonexistent/kubeconfig");
+}

@@ -1,1 +1,0 @@
-//! What is known now, and what changed.

@@ -1,0 +1,29 @@
+//! What sources tell the store.
+
+use std::path::PathBuf;
+
+use crate::model::{NamespacedName, Node, Outcome, Service, Slice};
+
+/// Something a source learnt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// About Services.
+    Services(Update<Service>),
+    /// About EndpointSlices.
+    Slices(Update<Slice>),
+    /// About Nodes; the store keeps its own only.
+    Nodes(Update<Node>),
+    /// All that is wrong with a file now, beyond the objects in it. Nothing = it is fine again.
+    File(PathBuf, Vec<String>),
+}
+
+/// A change of the objects of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update<T> {
+    /// An object is new or changed.
+    Apply(NamespacedName, Outcome<T>),
+    /// An object is gone.
+    Delete(NamespacedName),
+    /// These are all objects there are: the first list, or a list after the watch was lost.
+    Replace(Vec<(NamespacedName, Outcome<T>)>),
+}
