@@ -197,6 +197,7 @@ fn a_pin_of_another_namespace_is_not_taken_for_ours() {
         let node = Node::new();
         command("ip link add v0 index 50 type veth peer name v1");
         node.run_agent(Method::Tcx, Order::First);
+        let _keeps_it = fs::File::open("/proc/thread-self/ns/net").unwrap();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         command("ip link add v0 index 50 type veth peer name v1");
         node.run_agent(Method::Tcx, Order::First);
