@@ -4,13 +4,11 @@
 //! only one the agent sees.
 
 use std::path::PathBuf;
-use std::str::FromStr;
-
-use ipnet::IpNet;
 
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::layout::Capacities;
 use crate::netlink::InterfaceFilter;
+use crate::plan::NodePortAddresses;
 
 /// The agent's settings.
 #[derive(Clone, Debug)]
@@ -42,62 +40,4 @@ pub enum Source {
     Kubeconfig(PathBuf),
     /// Ordinary Kubernetes YAML in a directory.
     Manifests(PathBuf),
-}
-
-/// Which of the node's addresses take node ports (kube-proxy's `--nodeport-addresses`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// Those of the Node object, one a family.
-    Primary,
-    /// All but the loopback ones.
-    #[default]
-    All,
-    /// Those in one of these networks.
-    Cidrs(Vec<IpNet>),
-}
-
-/// A value that is neither a word we know nor a list of networks.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no network; give primary, all, or networks such as 10.0.0.0/8,fd00::/8")]
-pub struct NotANetwork(String);
-
-impl FromStr for NodePortAddresses {
-    type Err = NotANetwork;
-
-    fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        match text {
-            "primary" => Ok(Self::Primary),
-            "all" => Ok(Self::All),
-            list => list.split(',').map(network).collect::<Result<_, _>>().map(Self::Cidrs),
-        }
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, NotANetwork> {
-    text.trim().parse().map_err(|_| NotANetwork(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: Result<NodePortAddresses, &str>) {
-        assert_eq!(text.parse(), expected.map_err(|bad| NotANetwork(bad.to_owned())));
-    }
-
-    #[test]
-    fn node_port_addresses_are_a_word_or_networks() {
-        check("primary", Ok(NodePortAddresses::Primary));
-        check("all", Ok(NodePortAddresses::All));
-        let networks = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        check("10.0.0.0/8, fd00::/8", Ok(NodePortAddresses::Cidrs(networks)));
-    }
-
-    #[test]
-    fn the_part_that_is_no_network_is_named() {
-        check("10.0.0.0/8,eth0", Err("eth0"));
-        check("10.0.0.1", Err("10.0.0.1"));
-        check("", Err(""));
-    }
 }

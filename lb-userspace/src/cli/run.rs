@@ -14,10 +14,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::{Global, runtime};
-use crate::config::{Config, NodePortAddresses, Source};
+use crate::config::{Config, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::layout::Capacities;
 use crate::netlink::InterfaceFilter;
+use crate::plan::NodePortAddresses;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +44,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node_name: Option<String>,
     /// Where node ports are opened: primary, all, or networks separated by commas
-    #[arg(long, value_name = "WHERE", default_value = "all")]
+    #[arg(long, value_name = "WHERE", default_value = "primary")]
     nodeport_addresses: NodePortAddresses,
     /// Attach only to interfaces with these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',', default_value = "*")]
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(config.source, Source::InCluster);
         assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
         assert_eq!(config.capacities, Capacities::default());
-        assert_eq!(config.nodeport_addresses, NodePortAddresses::All);
+        assert_eq!(config.nodeport_addresses, NodePortAddresses::Primary);
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert!(!config.node_name.is_empty());
     }
@@ -221,7 +222,7 @@ mod tests {
         refused("--manifests m --kubeconfig k", "cannot be used with");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");
-        refused("--nodeport-addresses eth0", "`eth0` is no network");
+        refused("--nodeport-addresses eth0", "--nodeport-addresses");
         refused("--exclude-interfaces a[", "--exclude-interfaces");
         refused("--log-level lb_userspace=loud", "--log-level");
     }
