@@ -1,1 +1,181 @@
-//! To be written.
+//! The agent: wiring only. It alone knows everybody.
+//!
+//! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
+//! it leaves everything in the kernel in place (I7).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Source};
+use crate::datapath::attach::Attacher;
+use crate::datapath::bpffs;
+use crate::datapath::load::Datapath;
+use crate::datapath::pins::Pins;
+use crate::maps::kernel::KernelMaps;
+use crate::netlink::{self, InterfaceFilter, Network};
+use crate::plan::Planner;
+use crate::reconcile::Reconciler;
+use crate::sources;
+use crate::store::Event;
+
+/// The shortest time between two passes: the first change of a burst is written at once, the rest
+/// of it together.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Events that may wait; a source that is faster waits itself.
+const EVENTS: usize = 1024;
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let _stop_all = stop.clone().drop_guard();
+    let attacher = attacher(&config)?;
+    let reconciler = reconciler(&config)?;
+    let network = netlink::follow(stop).await?;
+    let (events, source) = source(&config).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
+    let mut agent = Agent {
+        attacher,
+        reconciler,
+        network,
+        events,
+        interfaces: config.interfaces,
+        start: Instant::now(),
+        due: None,
+        last_pass: None,
+    };
+    tokio::select! {
+        result = agent.work() => result,
+        result = ended(source) => result,
+        result = told_to_stop() => result,
+    }
+}
+
+struct Agent {
+    attacher: Attacher,
+    reconciler: Reconciler<KernelMaps>,
+    network: watch::Receiver<Arc<Network>>,
+    events: mpsc::Receiver<Event>,
+    interfaces: InterfaceFilter,
+    start: Instant,
+    /// When the next pass is, if there is something to do.
+    due: Option<Instant>,
+    last_pass: Option<Instant>,
+}
+
+impl Agent {
+    async fn work(&mut self) -> anyhow::Result<()> {
+        self.take_in_network().await;
+        loop {
+            let due = self.due;
+            tokio::select! {
+                changed = self.network.changed() => {
+                    changed.context("follow the network")?;
+                    self.take_in_network().await;
+                }
+                Some(event) = self.events.recv() => self.take_in(event),
+                () = sleep_until(due.unwrap_or(self.start)), if due.is_some() => self.pass(),
+            }
+        }
+    }
+
+    async fn take_in_network(&mut self) {
+        let network = Arc::clone(&self.network.borrow_and_update());
+        self.attacher.sync(&netlink::targets(&network.interfaces, &self.interfaces)).await;
+        let addresses: BTreeSet<_> = network.addresses.iter().map(|address| address.ip).collect();
+        self.reconciler.planner().set_interface_addresses(addresses);
+        self.schedule();
+    }
+
+    /// Takes in all events that wait, so that they end up in one pass.
+    fn take_in(&mut self, event: Event) {
+        self.reconciler.planner().apply(event);
+        while let Ok(event) = self.events.try_recv() {
+            self.reconciler.planner().apply(event);
+        }
+        self.schedule();
+    }
+
+    fn schedule(&mut self) {
+        let now = Instant::now();
+        let due = self.last_pass.map_or(now, |last| now.max(last + INTERVAL));
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    fn pass(&mut self) {
+        let pause = self.reconciler.pass(self.start.elapsed());
+        let now = Instant::now();
+        self.last_pass = Some(now);
+        self.due = pause.map(|pause| now + pause);
+    }
+}
+
+fn attacher(config: &Config) -> anyhow::Result<Attacher> {
+    let dir = &config.bpffs;
+    if bpffs::ensure(dir)
+        .with_context(|| format!("mount a BPF file system at {}", dir.display()))?
+    {
+        tracing::info!(dir = %dir.display(), "mounted a BPF file system");
+    }
+    let pins = Pins::new(dir);
+    let method = config.attach.method()?;
+    let datapath = Datapath::load(&pins, &config.capacities)?;
+    Ok(Attacher::new(datapath, pins, method, config.order))
+}
+
+fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
+    let maps = KernelMaps::from_pins(&Pins::new(&config.bpffs).maps()).context("open the maps")?;
+    let planner = Planner::new(&config.node_name, config.nodeport_addresses.clone());
+    Reconciler::restore(planner, maps).context("read the maps of an earlier run")
+}
+
+type SourceTask = JoinHandle<anyhow::Result<()>>;
+
+async fn source(config: &Config) -> anyhow::Result<(mpsc::Receiver<Event>, SourceTask)> {
+    let (sender, events) = mpsc::channel(EVENTS);
+    let task = match &config.source {
+        Source::Manifests(directory) => {
+            tokio::spawn(sources::files::run(directory.clone(), sender))
+        }
+        Source::Kubeconfig(file) => kube(config, Some(file), sender).await?,
+        Source::InCluster => kube(config, None, sender).await?,
+    };
+    Ok((events, task))
+}
+
+async fn kube(
+    config: &Config,
+    kubeconfig: Option<&std::path::PathBuf>,
+    sender: mpsc::Sender<Event>,
+) -> anyhow::Result<SourceTask> {
+    let client = sources::kube::client(kubeconfig.map(AsRef::as_ref)).await?;
+    let node_name = config.node_name.clone();
+    Ok(tokio::spawn(async move {
+        sources::kube::run(client, &node_name, sender).await;
+        Ok(())
+    }))
+}
+
+async fn ended(source: SourceTask) -> anyhow::Result<()> {
+    source.await.context("run the source")??;
+    bail!("the source of services has ended; see the log before this line")
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; everything stays in place");
+    Ok(())
+}

@@ -1,1 +1,43 @@
-//! To be written.
+//! What the agent was told to do: validated, typed, ready.
+//!
+//! The command line is the low side (what was typed, [`crate::cli`]); this is the high side, and the
+//! only one the agent sees.
+
+use std::path::PathBuf;
+
+use crate::datapath::attach::{Choice, Order};
+use crate::datapath::layout::Capacities;
+use crate::netlink::InterfaceFilter;
+use crate::plan::NodePortAddresses;
+
+/// The agent's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The BPF file system under which everything is pinned.
+    pub bpffs: PathBuf,
+    /// Where Services come from.
+    pub source: Source,
+    /// The name of this node in the cluster.
+    pub node_name: String,
+    /// Where node ports are opened.
+    pub nodeport_addresses: NodePortAddresses,
+    /// Which interfaces may be attached.
+    pub interfaces: InterfaceFilter,
+    /// How large the maps are.
+    pub capacities: Capacities,
+    /// How programs are attached.
+    pub attach: Choice,
+    /// Our place among other programs.
+    pub order: Order,
+}
+
+/// Where Services come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The API server, with the service account of the pod the agent runs in.
+    InCluster,
+    /// The API server that a kubeconfig file names.
+    Kubeconfig(PathBuf),
+    /// Ordinary Kubernetes YAML in a directory.
+    Manifests(PathBuf),
+}

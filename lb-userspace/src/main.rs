@@ -1,3 +1,16 @@
 //! The `waggle` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use lb_userspace::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("waggle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

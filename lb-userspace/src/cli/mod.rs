@@ -1,1 +1,90 @@
-//! To be written.
+//! The command line: what was typed, and which command answers it.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 usage.
+
+mod check;
+mod cleanup;
+mod output;
+mod run;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+pub use output::Format;
+pub use run::RunArgs;
+
+/// A Kubernetes service load balancer in eBPF: replaces kube-proxy, keeps your CNI.
+#[derive(Debug, Parser)]
+#[command(name = "waggle", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  waggle check                          is this node ready?
+  waggle run --manifests ./services     balance the Services in a directory, no cluster needed
+  waggle run --kubeconfig ~/.kube/config --node-name node-1
+  waggle cleanup                        take everything down again";
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The BPF file system under which maps and links are pinned
+    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    bpffs: PathBuf,
+    /// How results are printed
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent of this node
+    Run(Box<RunArgs>),
+    /// Tell whether this node is ready for the agent
+    #[command(after_help = check::HELP)]
+    Check,
+    /// Take down everything the agent has attached and pinned
+    #[command(after_help = cleanup::HELP)]
+    Cleanup,
+    /// Print the version of the agent and of its maps
+    Version,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { global, command } = self;
+        match command {
+            Command::Run(args) => run::run(&global, *args),
+            Command::Check => check::run(&global),
+            Command::Cleanup => cleanup::run(&global),
+            Command::Version => version::run(&global),
+        }
+    }
+}
+
+/// One thread does everything: there is one owner of all state, and nothing to lock.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

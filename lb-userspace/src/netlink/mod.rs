@@ -1,1 +1,77 @@
-//! To be written.
+//! The node's interfaces and addresses, as the kernel tells them over rtnetlink.
+//!
+//! [`watch::follow`] keeps a [`Network`] equal to the kernel's view; [`rule`] says which of its
+//! interfaces are ours. Nothing here changes an interface.
+
+mod dump;
+#[cfg(test)]
+pub(crate) mod namespace;
+pub mod rule;
+pub mod watch;
+
+pub use rule::{InterfaceFilter, Layer, Target, targets};
+pub use watch::follow;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Every interface and address of the network namespace the agent runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// By ifindex.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// Usable addresses: no tentative or duplicate ones.
+    pub addresses: BTreeSet<InterfaceAddress>,
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its ifindex.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What `ip -d link` calls it (`veth`, `bridge`, `vxlan`, …); empty for hardware.
+    pub kind: String,
+    /// What its packets begin with.
+    pub header: LinkHeader,
+    /// The ifindex of the bridge, bond or VRF it is a port of.
+    pub master: Option<u32>,
+    /// Whether it is administratively up.
+    pub up: bool,
+}
+
+/// What the packets of a device begin with, from its ARPHRD type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkHeader {
+    /// An Ethernet header.
+    Ethernet,
+    /// The network header itself: tun, wireguard, ipip, sit.
+    None,
+    /// An Ethernet header, and it is the loopback device.
+    Loopback,
+    /// Something the programs cannot parse.
+    Unknown,
+}
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InterfaceAddress {
+    /// The interface's ifindex.
+    pub interface: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// How far it is valid.
+    pub scope: Scope,
+}
+
+/// How far an address is valid (`man 8 ip-address`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Everywhere, or within the site.
+    Global,
+    /// On its link only.
+    Link,
+    /// In this host only, as 127.0.0.1 is.
+    Host,
+}

@@ -1,0 +1,243 @@
+//! `waggle check`: is this node ready for the agent?
+//!
+//! Each question is judged by a pure function of what was found; only [`run`] looks.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::Global;
+use super::output::{self, Format};
+use crate::datapath::attach::supports_tcx;
+use crate::datapath::bpffs;
+
+pub(super) const HELP: &str = "\
+Exits with 1 if a row says `fail`. A `warn` leaves something out, or asks for a decision.";
+
+/// The oldest kernel on which the programs are known to load.
+const OLDEST_KERNEL: (u32, u32) = (5, 15);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// The answer to one question.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Row {
+    check: &'static str,
+    status: Status,
+    found: String,
+    /// What to do about it; empty if nothing.
+    advice: String,
+}
+
+impl Row {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, found: found.into(), advice: String::new() }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Warn, found: found.into(), advice: advice.into() }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Fail, found: found.into(), advice: advice.into() }
+    }
+}
+
+pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let rows = [
+        kernel(read("/proc/sys/kernel/osrelease").trim()),
+        btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
+        capabilities(&read("/proc/self/status")),
+        bpf_file_system(&global.bpffs, bpffs::is_bpffs(&global.bpffs).unwrap_or(false)),
+        cgroup2(&read("/proc/mounts")),
+        tcx(supports_tcx()),
+        kube_proxy(&running("kube-proxy")),
+    ];
+    match global.output {
+        Format::Json => output::json(&rows)?,
+        Format::Table => output::text(&table(&rows))?,
+    }
+    let failed = rows.iter().any(|row| row.status == Status::Fail);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn table(rows: &[Row]) -> String {
+    let cells = |row: &Row| {
+        let status = match row.status {
+            Status::Ok => "ok",
+            Status::Warn => "warn",
+            Status::Fail => "fail",
+        };
+        [row.check.to_owned(), status.to_owned(), row.found.clone(), row.advice.clone()]
+    };
+    output::table(["CHECK", "STATUS", "FOUND", "WHAT TO DO"], rows.iter().map(cells).collect())
+}
+
+fn kernel(release: &str) -> Row {
+    match version(release) {
+        None => Row::warn("kernel", release, "cannot read its version; 5.15 or later is needed"),
+        Some(version) if version < OLDEST_KERNEL => {
+            Row::fail("kernel", release, "upgrade to 5.15 or later")
+        }
+        Some(_) => Row::ok("kernel", release),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn btf(present: bool) -> Row {
+    if present {
+        Row::ok("btf", "/sys/kernel/btf/vmlinux")
+    } else {
+        Row::fail("btf", "none", "use a kernel with CONFIG_DEBUG_INFO_BTF=y")
+    }
+}
+
+/// Numbers of `capabilities(7)`.
+const CAPABILITIES: [(&str, u32); 4] =
+    [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+
+fn capabilities(status: &str) -> Row {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let held: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(_, bit)| effective & (1 << bit) != 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let has = |name| held.contains(&name);
+    let enough =
+        has("CAP_NET_ADMIN") && (has("CAP_SYS_ADMIN") || has("CAP_BPF") && has("CAP_PERFMON"));
+    let found = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+    if enough {
+        Row::ok("capabilities", found)
+    } else {
+        let advice = "run as root, or add CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON";
+        Row::fail("capabilities", found, advice)
+    }
+}
+
+fn bpf_file_system(dir: &Path, mounted: bool) -> Row {
+    if mounted {
+        return Row::ok("bpffs", dir.display().to_string());
+    }
+    let advice = format!(
+        "the agent mounts it if it may; in a pod mount the host's {} with mountPropagation, or \
+         its pins end with the pod",
+        dir.display()
+    );
+    Row::warn("bpffs", "not mounted", advice)
+}
+
+fn cgroup2(mounts: &str) -> Row {
+    let mount = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&"cgroup2"));
+    match mount {
+        Some(fields) => Row::ok("cgroup2", fields[1]),
+        None => Row::warn(
+            "cgroup2",
+            "not mounted",
+            "only the socket hooks need it: mount -t cgroup2 none /sys/fs/cgroup",
+        ),
+    }
+}
+
+fn tcx(supported: anyhow::Result<bool>) -> Row {
+    match supported {
+        Ok(true) => Row::ok("tcx", "supported"),
+        Ok(false) => Row::warn("tcx", "not supported", "clsact is used instead; 6.6 brings tcx"),
+        Err(error) => Row::warn("tcx", format!("unknown: {error:#}"), "run the check as root"),
+    }
+}
+
+fn kube_proxy(pids: &[u32]) -> Row {
+    if pids.is_empty() {
+        return Row::ok("kube-proxy", "not running");
+    }
+    let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let advice = "stop it when the agent runs, then remove its rules: kube-proxy --cleanup";
+    Row::warn("kube-proxy", format!("running: pid {pids}"), advice)
+}
+
+fn running(name: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(row: &Row, status: Status, found: &str) {
+        assert_eq!((row.status, row.found.as_str()), (status, found));
+        assert_eq!(row.advice.is_empty(), status == Status::Ok, "{row:?}");
+    }
+
+    #[test]
+    fn kernels_from_5_15_on_are_fine() {
+        check(&kernel("6.18.0-generic"), Status::Ok, "6.18.0-generic");
+        check(&kernel("5.15.0"), Status::Ok, "5.15.0");
+        check(&kernel("5.14.21+rpi"), Status::Fail, "5.14.21+rpi");
+        check(&kernel("4.19.0"), Status::Fail, "4.19.0");
+        check(&kernel("10.0-rc1"), Status::Ok, "10.0-rc1");
+        check(&kernel("unknown"), Status::Warn, "unknown");
+    }
+
+    #[test]
+    fn capabilities_are_enough_with_sys_admin_or_with_bpf_and_perfmon() {
+        let held = |mask: u64| capabilities(&format!("Name:\tx\nCapEff:\t{mask:016x}\n"));
+        let (net, sys, perf, bpf) = (1 << 12, 1 << 21, 1 << 38, 1 << 39);
+        check(&held(net | sys), Status::Ok, "CAP_NET_ADMIN, CAP_SYS_ADMIN");
+        check(&held(net | bpf | perf), Status::Ok, "CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF");
+        check(&held(net | bpf), Status::Fail, "CAP_NET_ADMIN, CAP_BPF");
+        check(&held(sys), Status::Fail, "CAP_SYS_ADMIN");
+        check(&capabilities(""), Status::Fail, "none");
+    }
+
+    #[test]
+    fn the_mount_of_cgroup2_is_found() {
+        let mounts = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
+        check(&cgroup2(mounts), Status::Ok, "/sys/fs/cgroup");
+        check(&cgroup2("proc /proc proc rw 0 0\n"), Status::Warn, "not mounted");
+    }
+
+    #[test]
+    fn what_is_missing_but_not_fatal_is_a_warning() {
+        check(&tcx(Ok(true)), Status::Ok, "supported");
+        check(&tcx(Ok(false)), Status::Warn, "not supported");
+        check(&tcx(Err(anyhow::anyhow!("denied"))), Status::Warn, "unknown: denied");
+        check(&bpf_file_system(Path::new("/bpf"), false), Status::Warn, "not mounted");
+        check(&kube_proxy(&[7, 8]), Status::Warn, "running: pid 7, 8");
+        check(&kube_proxy(&[]), Status::Ok, "not running");
+        check(&btf(false), Status::Fail, "none");
+    }
+
+    #[test]
+    fn the_json_form_names_its_fields() {
+        let row = serde_json::to_value(btf(true)).unwrap();
+        assert_eq!(row["status"], "ok");
+        assert_eq!(row["check"], "btf");
+    }
+}

@@ -1,0 +1,229 @@
+//! `waggle run`: flags as typed, and the [`Config`] made of them.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::builder::TypedValueParser;
+use globset::Glob;
+use lb_common::abi::capacity;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use super::{Global, runtime};
+use crate::config::{Config, Source};
+use crate::datapath::attach::{Choice, Order};
+use crate::datapath::layout::Capacities;
+use crate::netlink::InterfaceFilter;
+use crate::plan::NodePortAddresses;
+
+const EXAMPLES: &str = "\
+Examples:
+  waggle run                                     in a pod, with its service account
+  waggle run --kubeconfig /etc/waggle/config --node-name node-1
+  waggle run --manifests ./services              Services and EndpointSlices as YAML files
+  waggle run --exclude-interfaces 'docker*,virbr*' --nodeport-addresses 10.0.0.0/8
+
+Stopping the agent interrupts nothing: what it attached goes on working, and the next agent
+takes it over. `waggle cleanup` takes it down.";
+
+/// Flags of `waggle run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Take Services from Kubernetes YAML files in this directory, and follow its changes
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    manifests: Option<PathBuf>,
+    /// Reach the API server as this file says, instead of with the pod's service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The name of this node in the cluster [default: the host name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
+    /// Where node ports are opened: primary, all, or networks separated by commas
+    #[arg(long, value_name = "WHERE", default_value = "primary")]
+    nodeport_addresses: NodePortAddresses,
+    /// Attach only to interfaces with these names
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',', default_value = "*")]
+    include_interfaces: Vec<Glob>,
+    /// Never attach to interfaces with these names
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
+    exclude_interfaces: Vec<Glob>,
+    /// How programs are attached
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    attach: Choice,
+    /// Our place among other programs on an interface; programs already attached keep theirs
+    #[arg(long, value_name = "PLACE", default_value = "first")]
+    tcx_order: Order,
+    #[command(flatten)]
+    capacities: CapacityArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// A map keeps its size for as long as it is pinned.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "they are named as their flags")]
+#[command(next_help_heading = "Map sizes, in entries")]
+struct CapacityArgs {
+    /// Addresses and ports that clients dial, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::FRONTENDS, value_parser = entries())]
+    max_frontends: u32,
+    /// Ports of Services, both families together
+    #[arg(long, value_name = "N", default_value_t = capacity::SERVICES, value_parser = entries())]
+    max_services: u32,
+    /// Places of backends in services, two lists per port of a Service
+    #[arg(long, value_name = "N", default_value_t = capacity::SLOTS, value_parser = entries())]
+    max_slots: u32,
+    /// Backends, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::BACKENDS, value_parser = entries())]
+    max_backends: u32,
+    /// Entries for flows, two to four a flow, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::FLOWS, value_parser = entries())]
+    max_flows: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging, on stderr")]
+struct LogArgs {
+    /// A level (error, warn, info, debug, trace), or levels by module: `info,lb_userspace=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
+    log_level: String,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
+    start_log(&args.log)?;
+    let config = config(global, args)?;
+    runtime()?.block_on(crate::agent::run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(args: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log_level).context("read --log-level")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// Everything but the host name was checked when the flags were read.
+fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
+    let interfaces = InterfaceFilter::new(&args.include_interfaces, &args.exclude_interfaces)
+        .context("read the names of interfaces")?;
+    let capacities = Capacities {
+        frontends: args.capacities.max_frontends,
+        services: args.capacities.max_services,
+        slots: args.capacities.max_slots,
+        backends: args.capacities.max_backends,
+        flows: args.capacities.max_flows,
+    };
+    Ok(Config {
+        bpffs: global.bpffs.clone(),
+        source: source(args.manifests, args.kubeconfig),
+        node_name: args.node_name.map_or_else(host_name, Ok)?,
+        nodeport_addresses: args.nodeport_addresses,
+        interfaces,
+        capacities,
+        attach: args.attach,
+        order: args.tcx_order,
+    })
+}
+
+fn source(manifests: Option<PathBuf>, kubeconfig: Option<PathBuf>) -> Source {
+    match (manifests, kubeconfig) {
+        (Some(directory), _) => Source::Manifests(directory),
+        (None, Some(file)) => Source::Kubeconfig(file),
+        (None, None) => Source::InCluster,
+    }
+}
+
+/// As the kubelet names a node that nobody named: the host name in lower case.
+fn host_name() -> anyhow::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")
+        .context("read the host name; give --node-name instead")?;
+    Ok(name.trim().to_lowercase())
+}
+
+/// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
+fn entries() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(2..=1 << 24)
+}
+
+fn log_filter(text: &str) -> Result<String, ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(line: &str) -> Result<Config, clap::Error> {
+        let cli =
+            Cli::try_parse_from(["waggle", "run"].into_iter().chain(line.split_whitespace()))?;
+        let Command::Run(args) = cli.command else { panic!("{line} is no run") };
+        Ok(config(&cli.global, *args).unwrap())
+    }
+
+    #[track_caller]
+    fn refused(line: &str, part: &str) {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+
+    #[test]
+    fn without_flags_the_agent_runs_in_its_pod() {
+        let config = parse("").unwrap();
+        assert_eq!(config.source, Source::InCluster);
+        assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
+        assert_eq!(config.capacities, Capacities::default());
+        assert_eq!(config.nodeport_addresses, NodePortAddresses::Primary);
+        assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
+        assert!(!config.node_name.is_empty());
+    }
+
+    #[test]
+    fn flags_reach_their_settings() {
+        let config = parse(
+            "--manifests m --node-name n --max-flows 99 --attach clsact --tcx-order last --bpffs b",
+        )
+        .unwrap();
+        assert_eq!(config.source, Source::Manifests("m".into()));
+        assert_eq!(config.node_name, "n");
+        assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
+        assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
+        assert_eq!(config.bpffs, PathBuf::from("b"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_usage_error() {
+        refused("--manifests m --kubeconfig k", "cannot be used with");
+        refused("--max-flows 1", "--max-flows");
+        refused("--max-services 99999999999", "--max-services");
+        refused("--nodeport-addresses eth0", "--nodeport-addresses");
+        refused("--exclude-interfaces a[", "--exclude-interfaces");
+        refused("--log-level lb_userspace=loud", "--log-level");
+    }
+}

@@ -1,0 +1,78 @@
+//! Takes down everything of ours, of every version. What is not there is no error.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::attach::release;
+use super::pins::{self, Pins};
+
+/// What a cleanup took down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Removed {
+    /// Interfaces, by ifindex, with the number of links and filters taken from each.
+    pub interfaces: Vec<(u32, usize)>,
+    /// Pins and directories.
+    pub pins: Vec<PathBuf>,
+}
+
+impl Removed {
+    /// Whether there was nothing of ours.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.interfaces.is_empty() && self.pins.is_empty()
+    }
+}
+
+/// Takes down everything of ours below the BPF file system at `bpffs`.
+///
+/// An agent that still runs attaches again: stop it first.
+pub async fn cleanup(bpffs: &Path) -> anyhow::Result<Removed> {
+    let mut removed = Removed::default();
+    for pins in Pins::versions(bpffs).context("read the pin directory")? {
+        for ifindex in pins.interfaces().context("read the pins")? {
+            let count = release(&pins, ifindex)
+                .await
+                .with_context(|| format!("let go of the interface with ifindex {ifindex}"))?;
+            removed.interfaces.push((ifindex, count));
+        }
+    }
+    let root = Pins::new(bpffs).root().to_owned();
+    remove_tree(&root, &mut removed.pins).with_context(|| format!("remove {}", root.display()))?;
+    Ok(removed)
+}
+
+/// Deepest first, since directories go only when they are empty.
+fn remove_tree(path: &Path, removed: &mut Vec<PathBuf>) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            remove_tree(&entry?.path(), removed)?;
+        }
+    }
+    if pins::remove(path)? {
+        removed.push(path.to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_goes_from_its_leaves_and_a_second_time_there_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("waggle");
+        fs::create_dir_all(root.join("v1/maps")).unwrap();
+        fs::write(root.join("v1/maps/SLOTS"), "").unwrap();
+        let mut removed = Vec::new();
+        remove_tree(&root, &mut removed).unwrap();
+        let expected = ["v1/maps/SLOTS", "v1/maps", "v1", ""].map(|path| root.join(path));
+        assert_eq!(removed.len(), expected.len());
+        assert!(removed.iter().zip(&expected).all(|(a, b)| a.components().eq(b.components())));
+        remove_tree(&root, &mut removed).unwrap();
+        assert_eq!(removed.len(), expected.len());
+    }
+}

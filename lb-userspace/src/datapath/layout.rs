@@ -1,0 +1,198 @@
+//! What a pinned map must look like to be used again. Pure.
+
+use aya::maps::MapType;
+use lb_common::abi::backend::Backend;
+use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::name::ServiceName;
+use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::{capacity, counter, map};
+use lb_common::net::{Addr4, Addr6};
+
+/// How many entries the maps hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Frontends per family.
+    pub frontends: u32,
+    /// Services of both families together, one of them never used (id 0).
+    pub services: u32,
+    /// Slots of all services.
+    pub slots: u32,
+    /// Backends per family, one of them never used (id 0).
+    pub backends: u32,
+    /// Flow entries per family.
+    pub flows: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self {
+            frontends: capacity::FRONTENDS,
+            services: capacity::SERVICES,
+            slots: capacity::SLOTS,
+            backends: capacity::BACKENDS,
+            flows: capacity::FLOWS,
+        }
+    }
+}
+
+/// A map as the agent wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Its name.
+    pub name: &'static str,
+    /// The flag that sets its capacity; none if it is fixed.
+    pub setting: Option<&'static str>,
+    /// Its type and sizes.
+    pub shape: Shape,
+}
+
+/// The type and sizes of a map, as wanted or as found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Its type.
+    pub kind: MapType,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Entries.
+    pub capacity: u32,
+}
+
+/// Why a pinned map cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// It was made with another capacity.
+    #[error(
+        "map {map} is pinned with {found} entries but {wanted} are wanted; \
+         give --{setting} {found}, or run `waggle cleanup` to start anew (this interrupts traffic)"
+    )]
+    Capacity {
+        /// The map.
+        map: &'static str,
+        /// The flag.
+        setting: &'static str,
+        /// Entries it has.
+        found: u32,
+        /// Entries it should have.
+        wanted: u32,
+    },
+    /// It is another kind of map altogether.
+    #[error(
+        "map {map} is pinned as {found} but {wanted} is wanted: it is not of this version of \
+         waggle; run `waggle cleanup` to start anew (this interrupts traffic)"
+    )]
+    Shape {
+        /// The map.
+        map: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
+}
+
+impl Layout {
+    /// Whether a map that looks like `found` is this map.
+    pub fn check(&self, found: Shape) -> Result<(), Mismatch> {
+        let wanted = self.shape;
+        if found == wanted {
+            return Ok(());
+        }
+        match self.setting {
+            Some(setting) if (Shape { capacity: wanted.capacity, ..found }) == wanted => {
+                Err(Mismatch::Capacity {
+                    map: self.name,
+                    setting,
+                    found: found.capacity,
+                    wanted: wanted.capacity,
+                })
+            }
+            _ => Err(Mismatch::Shape {
+                map: self.name,
+                found: found.to_string(),
+                wanted: wanted.to_string(),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, key, value, capacity } = self;
+        write!(f, "{kind:?} of {capacity} entries ({key} byte keys, {value} byte values)")
+    }
+}
+
+/// Every map, in the order of [`map::ALL`].
+#[must_use]
+pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
+    use MapType::{Array, Hash, LruHash, PerCpuArray};
+    let Capacities { frontends, services, slots, backends, flows } = *capacities;
+    [
+        layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends, "max-frontends"),
+        layout::<FrontendKey<Addr6>, Frontend>(map::FRONTENDS_V6, Hash, frontends, "max-frontends"),
+        layout::<u32, Service>(map::SERVICES, Array, services, "max-services"),
+        layout::<u32, Slot>(map::SLOTS, Array, slots, "max-slots"),
+        layout::<u32, Backend<Addr4>>(map::BACKENDS_V4, Array, backends, "max-backends"),
+        layout::<u32, Backend<Addr6>>(map::BACKENDS_V6, Array, backends, "max-backends"),
+        layout::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4, LruHash, flows, "max-flows"),
+        layout::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6, LruHash, flows, "max-flows"),
+        Layout {
+            setting: None,
+            ..layout::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY, "")
+        },
+        layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services, "max-services"),
+    ]
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "keys and values are a few bytes")]
+fn layout<K, V>(name: &'static str, kind: MapType, capacity: u32, setting: &'static str) -> Layout {
+    let shape = Shape { kind, key: size_of::<K>() as u32, value: size_of::<V>() as u32, capacity };
+    Layout { name, setting: Some(setting), shape }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, change: impl FnOnce(&mut Shape), expected: Result<(), &str>) {
+        let layout = *layouts(&Capacities::default()).iter().find(|l| l.name == name).unwrap();
+        let mut found = layout.shape;
+        change(&mut found);
+        let result = layout.check(found).map_err(|e| e.to_string());
+        match (result, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
+            (result, expected) => panic!("{result:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_layouts_are_those_of_all_maps_in_their_order() {
+        assert_eq!(layouts(&Capacities::default()).map(|l| l.name), map::ALL);
+    }
+
+    #[test]
+    fn a_map_made_with_the_same_settings_is_used_again() {
+        check("SLOTS", |_| {}, Ok(()));
+    }
+
+    #[test]
+    fn another_capacity_names_the_map_both_values_and_the_flag() {
+        check(
+            "FLOWS_V4",
+            |found| found.capacity = 99,
+            Err("FLOWS_V4 is pinned with 99 entries but 262144 are wanted; give --max-flows 99"),
+        );
+    }
+
+    #[test]
+    fn another_layout_asks_for_a_cleanup() {
+        check("SERVICES", |found| found.value = 32, Err("32 byte values"));
+        check("SERVICES", |found| found.kind = MapType::Hash, Err("run `waggle cleanup`"));
+        check("COUNTERS", |found| found.capacity = 1, Err("PerCpuArray of 1 entries"));
+    }
+}

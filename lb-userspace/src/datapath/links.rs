@@ -1,0 +1,94 @@
+//! tcx links (kernel 6.6 and later), pinned so that they outlive the agent.
+//!
+//! A link found pinned gets the new program in one step (`BPF_LINK_UPDATE`): there is no moment at
+//! which an interface has none (I7). A link that is stale, because its interface is gone or its
+//! ifindex went to another one, is replaced.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::Context as _;
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use lb_common::abi::flow::Hook;
+use nix::errno::Errno;
+
+use super::attach::Order;
+use super::{attach_type, pins};
+
+/// Whether this kernel has tcx. Asks it, since distributions carry features to older versions.
+pub(super) fn supported() -> Result<bool, ProgramError> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok(true),
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(Errno::EINVAL as i32) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes `program` the one behind the link pinned at `pin`, on `interface`.
+pub(super) fn attach(
+    program: &mut SchedClassifier,
+    interface: &str,
+    hook: Hook,
+    pin: &Path,
+    order: Order,
+) -> anyhow::Result<()> {
+    if pin.exists() {
+        match adopt(program, interface, hook, pin) {
+            Ok(true) => return Ok(()),
+            Ok(false) => tracing::debug!(interface, ?pin, "the link is of another interface"),
+            Err(error) => tracing::debug!(interface, ?pin, "the link is stale: {error:#}"),
+        }
+    }
+    create(program, interface, hook, pin, order)
+}
+
+/// Removes the link pinned at `pin`; tells whether there was one.
+pub(super) fn detach(pin: &Path) -> io::Result<bool> {
+    // Closing the last reference detaches at once, while unpinning it does so some time later.
+    let _link = PinnedLink::from_pin(pin);
+    pins::remove(pin)
+}
+
+/// Updates the pinned link; tells whether `interface` now runs `program`.
+fn adopt(
+    program: &mut SchedClassifier,
+    interface: &str,
+    hook: Hook,
+    pin: &Path,
+) -> anyhow::Result<bool> {
+    let link = FdLink::from(PinnedLink::from_pin(pin)?);
+    let link = SchedClassifierLink::try_from(link)?;
+    let id = program.attach_to_link(link)?;
+    // The pin holds the link: ours is only a second handle.
+    drop(program.take_link(id)?);
+    let ours = program.info()?.id();
+    let (_, attached) = SchedClassifier::query_tcx(interface, attach_type(hook))?;
+    Ok(attached.iter().any(|other| other.id() == ours))
+}
+
+/// Attaches first and removes a stale pin after, so that a link that could not be adopted but is
+/// alive leaves no gap.
+fn create(
+    program: &mut SchedClassifier,
+    interface: &str,
+    hook: Hook,
+    pin: &Path,
+    order: Order,
+) -> anyhow::Result<()> {
+    let order = match order {
+        Order::First => LinkOrder::first(),
+        Order::Last => LinkOrder::last(),
+    };
+    let options = TcAttachOptions::TcxOrder(order);
+    let id = program.attach_with_options(interface, attach_type(hook), options)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    detach(pin).with_context(|| format!("remove the stale pin {}", pin.display()))?;
+    link.pin(pin).with_context(|| format!("pin the link at {}", pin.display()))?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Brings the kernel object in: maps first, over the pinned ones, programs when they are needed.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::maps::{MapError, MapInfo};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use lb_common::abi::flow::Hook;
+
+use super::HOOKS;
+use super::layout::{Capacities, Layout, Mismatch, Shape, layouts};
+use super::object::OBJECT;
+use super::pins::Pins;
+use crate::netlink::Layer;
+
+/// How many of the last lines of the verifier's log an error shows.
+const LOG_LINES: usize = 30;
+
+/// Why the datapath is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The directories of the pins cannot be made.
+    #[error("create the pin directory {path}: {source}")]
+    Pins {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A map of an earlier run cannot be used.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// A map of an earlier run cannot be looked at.
+    #[error("look at the pinned map {map}")]
+    Pinned {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+    /// The object or one of its maps is refused.
+    #[error("load the kernel object")]
+    Object(#[source] Box<EbpfError>),
+    /// A program is not in the object.
+    #[error("the kernel object has no program {0}: it was built from another version")]
+    Missing(&'static str),
+    /// The verifier refuses a program.
+    #[error("the kernel refuses program {program}: {source}\n{log}")]
+    Rejected {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+        /// The end of the verifier's log.
+        log: String,
+    },
+    /// A program cannot be loaded for another reason.
+    #[error("load program {program}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+}
+
+/// The loaded object.
+///
+/// Dropping it takes nothing down: the maps are pinned, and so is everything attached.
+#[derive(Debug)]
+pub struct Datapath {
+    ebpf: Ebpf,
+}
+
+impl Datapath {
+    /// Creates the maps, or takes over those that are pinned, and loads the programs that every
+    /// node needs.
+    pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Self, LoadError> {
+        pins.create().map_err(|source| LoadError::Pins { path: pins.root().to_owned(), source })?;
+        let layouts = layouts(capacities);
+        layouts.iter().try_for_each(|layout| check_pinned(pins, layout))?;
+        let mut loader = EbpfLoader::new();
+        for layout in &layouts {
+            loader.map_max_entries(layout.name, layout.shape.capacity);
+            loader.map_pin_path(layout.name, pins.map(layout.name));
+        }
+        let ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+        let mut datapath = Self { ebpf };
+        for hook in HOOKS {
+            datapath.program(Layer::Ethernet, hook)?;
+        }
+        Ok(datapath)
+    }
+
+    /// The program for a hook of an interface, loaded on first use: a node without tunnels never
+    /// pays for those of tunnels.
+    pub fn program(&mut self, layer: Layer, hook: Hook) -> Result<&mut SchedClassifier, LoadError> {
+        let name = program_name(layer, hook);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let program: &mut SchedClassifier =
+            program.try_into().map_err(|_| LoadError::Missing(name))?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| rejection(name, error))?;
+        }
+        Ok(program)
+    }
+
+    /// The object itself, for what reads its log.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// Names of the programs in the object.
+fn program_name(layer: Layer, hook: Hook) -> &'static str {
+    match (layer, hook) {
+        (Layer::Ethernet, Hook::Ingress) => "lb_tc_ingress",
+        (Layer::Ethernet, Hook::Egress) => "lb_tc_egress",
+        (Layer::L3, Hook::Ingress) => "lb_l3_ingress",
+        (Layer::L3, Hook::Egress) => "lb_l3_egress",
+    }
+}
+
+fn check_pinned(pins: &Pins, layout: &Layout) -> Result<(), LoadError> {
+    let path = pins.map(layout.name);
+    if !path.exists() {
+        return Ok(());
+    }
+    let found = MapInfo::from_pin(path)
+        .and_then(|info| shape(&info))
+        .map_err(|source| LoadError::Pinned { map: layout.name, source })?;
+    Ok(layout.check(found)?)
+}
+
+fn shape(info: &MapInfo) -> Result<Shape, MapError> {
+    Ok(Shape {
+        kind: info.map_type()?,
+        key: info.key_size(),
+        value: info.value_size(),
+        capacity: info.max_entries(),
+    })
+}
+
+fn rejection(program: &'static str, error: ProgramError) -> LoadError {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            tracing::debug!(program, %log, "the verifier's whole log");
+            LoadError::Rejected { program, source: io_error, log: last_lines(&log, LOG_LINES) }
+        }
+        other => LoadError::Program { program, source: Box::new(other) },
+    }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_cut_to_its_end() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a", 2), "a");
+    }
+}

@@ -1,0 +1,161 @@
+//! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,clsact}`.
+//!
+//! The tree is also the memory of what an earlier agent attached:
+//! - `maps/<NAME>`: a map;
+//! - `links/<ifindex>-<hook>`: a tcx link;
+//! - `clsact/<ifindex>/`: our filters are on that interface (a file system of pins holds no files,
+//!   but it holds directories); with `qdisc/` in it, the clsact qdisc is ours as well.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use lb_common::abi;
+use lb_common::abi::flow::Hook;
+
+/// The paths of one agent.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+    version: PathBuf,
+}
+
+impl Pins {
+    /// The paths below the BPF file system at `bpffs`.
+    #[must_use]
+    pub fn new(bpffs: &Path) -> Self {
+        let root = bpffs.join("waggle");
+        Self { version: root.join(format!("v{}", abi::VERSION)), root }
+    }
+
+    /// The paths of every version that has left something there.
+    pub fn versions(bpffs: &Path) -> io::Result<Vec<Self>> {
+        let root = bpffs.join("waggle");
+        let pins = |name: String| Self { version: root.join(name), root: root.clone() };
+        Ok(names(&root)?.into_iter().map(pins).collect())
+    }
+
+    /// The directory that holds everything of ours, of every version.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of the maps.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.version.join("maps")
+    }
+
+    /// Where map `name` is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// Where the tcx link of an interface is pinned.
+    #[must_use]
+    pub fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
+        self.links().join(link_name(ifindex, hook))
+    }
+
+    /// The mark that our filters are on an interface.
+    #[must_use]
+    pub fn filters(&self, ifindex: u32) -> PathBuf {
+        self.clsact().join(ifindex.to_string())
+    }
+
+    /// The mark that an interface's clsact qdisc is ours.
+    #[must_use]
+    pub fn qdisc(&self, ifindex: u32) -> PathBuf {
+        self.filters(ifindex).join("qdisc")
+    }
+
+    /// Makes the directories.
+    pub fn create(&self) -> io::Result<()> {
+        [self.maps(), self.links(), self.clsact()].iter().try_for_each(fs::create_dir_all)
+    }
+
+    /// Every interface on which something of ours is attached, as far as the pins know.
+    pub fn interfaces(&self) -> io::Result<BTreeSet<u32>> {
+        let mut found = BTreeSet::new();
+        for dir in [self.links(), self.clsact()] {
+            found.extend(names(&dir)?.iter().filter_map(|name| ifindex(name)));
+        }
+        Ok(found)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.version.join("links")
+    }
+
+    fn clsact(&self) -> PathBuf {
+        self.version.join("clsact")
+    }
+}
+
+/// Removes the file or empty directory at `path`; tells whether there was one.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir(path),
+        other => other,
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names in `dir`; none if it is not there.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn link_name(ifindex: u32, hook: Hook) -> String {
+    match hook {
+        Hook::Ingress => format!("{ifindex}-ingress"),
+        Hook::Egress => format!("{ifindex}-egress"),
+    }
+}
+
+fn ifindex(name: &str) -> Option<u32> {
+    name.split('-').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_read_back_from_the_names_of_their_pins() {
+        let dir = tempfile::tempdir().unwrap();
+        let pins = Pins::new(dir.path());
+        assert!(pins.interfaces().unwrap().is_empty(), "before the directories are there");
+        pins.create().unwrap();
+        fs::write(pins.link(7, Hook::Ingress), "").unwrap();
+        fs::write(pins.link(7, Hook::Egress), "").unwrap();
+        fs::create_dir_all(pins.qdisc(12)).unwrap();
+        fs::write(pins.link(3, Hook::Egress).with_file_name("not-ours"), "").unwrap();
+        assert_eq!(pins.interfaces().unwrap(), BTreeSet::from([7, 12]));
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+        fs::write(&file, "").unwrap();
+        fs::create_dir(&folder).unwrap();
+        for path in [&file, &folder] {
+            assert!(remove(path).unwrap());
+            assert!(!remove(path).unwrap());
+        }
+    }
+}
