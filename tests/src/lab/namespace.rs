@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::thread;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -27,7 +29,9 @@ impl Namespace {
     /// Makes a namespace named `wg-<pid>-<n>-<label>`.
     #[must_use]
     pub fn new(label: &str) -> Self {
+        static PREPARED: Once = Once::new();
         require_root();
+        PREPARED.call_once(|| prepare_directory().expect("make the directory of named namespaces"));
         let name = fresh_name(label);
         let path = Path::new(NAMESPACES).join(&name);
         let pinned = thread::scope(|scope| join(scope.spawn(|| pin_new_namespace(&path))));
@@ -141,6 +145,22 @@ impl Drop for Namespace {
         umount2(&path, MntFlags::MNT_DETACH).ok();
         fs::remove_file(&path).ok();
     }
+}
+
+/// Makes the directory of names a mount of its own, as the first `ip netns add` does and under the
+/// same lock: done later, it would hide the names that are there, and nobody could remove them.
+fn prepare_directory() -> io::Result<()> {
+    fs::create_dir_all(NAMESPACES)?;
+    let directory = File::open(NAMESPACES)?;
+    let _lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if mounts.lines().any(|line| line.split(' ').nth(4) == Some(NAMESPACES)) {
+        return Ok(());
+    }
+    let itself = Some(NAMESPACES);
+    mount(itself, NAMESPACES, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    Ok(mount(None::<&str>, NAMESPACES, None::<&str>, shared, None::<&str>)?)
 }
 
 /// Makes a namespace of the calling thread, which is then of no other use, and gives it a name.
