@@ -267,7 +267,8 @@ fn a_lab_is_taken_down_when_its_process_is_told_to_end() {
         let mark = [format!("wg-{}-1-waiting", lab.id())];
         let child = wait_for("a child runs in the lab", PATIENCE, || {
             let inside = Command::new("ip").args(["netns", "pids", &mark[0]]).output().unwrap();
-            String::from_utf8(inside.stdout).unwrap().trim().parse::<u32>()
+            let found = String::from_utf8(inside.stdout).unwrap();
+            found.lines().find(|id| is_asleep(id)).map(str::to_owned).ok_or(found)
         });
         let told = Command::new("kill").args([signal, &lab.id().to_string()]).status().unwrap();
         assert!(told.success());
@@ -279,19 +280,23 @@ fn a_lab_is_taken_down_when_its_process_is_told_to_end() {
     }
 }
 
+/// Whether the process runs sleep(1).
+fn is_asleep(id: &str) -> bool {
+    fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "sleep\n")
+}
+
 #[test]
 fn the_next_run_sweeps_what_a_killed_one_left() {
-    // No process has this id: it is above what the kernel gives out.
-    let leftover = "wg-4194999-1-killed";
+    let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
+    let leftover = format!("wg-{}-1-killed", owner.id());
     let file = format!("/run/netns/{leftover}");
-    fs::create_dir_all("/run/netns").unwrap();
-    let made = Command::new("ip").args(["netns", "add", leftover]).status().unwrap();
+    let made = Command::new("ip").args(["netns", "add", &leftover]).status().unwrap();
     assert!(made.success());
     let mut inside =
-        Command::new("ip").args(["netns", "exec", leftover, "sleep", "600"]).spawn().unwrap();
-    wait_until("the child is inside", PATIENCE, || {
-        fs::read(format!("/proc/{}/comm", inside.id())).unwrap() == b"sleep\n"
-    });
+        Command::new("ip").args(["netns", "exec", &leftover, "sleep", "600"]).spawn().unwrap();
+    wait_until("the child is inside", PATIENCE, || is_asleep(&inside.id().to_string()));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
     let next = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lab::a_lab_is_taken_down_when_its_test_panics"])
         .output()

@@ -8,8 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, PoisonError, RwLock};
 use std::thread;
 
 use nix::mount::{MntFlags, umount2};
@@ -45,8 +45,19 @@ pub(super) fn fresh_name(label: &str) -> String {
 #[must_use]
 pub fn temporary_directory(label: &str) -> TempDir {
     let name = fresh_name(label) + "-";
-    tempfile::Builder::new().prefix(&name).tempdir().expect("make a temporary directory")
+    let directory = while_not_ending(|| tempfile::Builder::new().prefix(&name).tempdir());
+    directory.expect("make a temporary directory")
 }
+
+/// Does what leaves something behind, unless the process is ending: then it never returns, for the
+/// sweep would not see what is made after it.
+pub(super) fn while_not_ending<T>(make: impl FnOnce() -> T) -> T {
+    let _not_ending = ENDING.read().unwrap_or_else(PoisonError::into_inner);
+    make()
+}
+
+/// Written when the process ends, and not given back.
+static ENDING: RwLock<()> = RwLock::new(());
 
 /// Waits for SIGINT or SIGTERM, removes what this process owns and ends it.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process wherever its main is")]
@@ -60,6 +71,7 @@ fn sweep_when_told_to_end() {
             _ = terminate.recv() => Signal::SIGTERM,
         }
     });
+    let _ending = ENDING.write().unwrap_or_else(PoisonError::into_inner);
     sweep(|owner| owner == process::id());
     process::exit(128 + number as i32);
 }

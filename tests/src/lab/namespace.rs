@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::leftovers::{NAMESPACES, fresh_name, require_root};
+use super::leftovers::{NAMESPACES, fresh_name, require_root, while_not_ending};
 
 /// A network namespace with `lo` up, removed when dropped. `ip -n NAME` and `nsenter` find it by
 /// its name while it lives.
@@ -34,7 +34,9 @@ impl Namespace {
         PREPARED.call_once(|| prepare_directory().expect("make the directory of named namespaces"));
         let name = fresh_name(label);
         let path = Path::new(NAMESPACES).join(&name);
-        let pinned = thread::scope(|scope| join(scope.spawn(|| pin_new_namespace(&path))));
+        let pinned = thread::scope(|scope| {
+            join(scope.spawn(|| while_not_ending(|| pin_new_namespace(&path))))
+        });
         let file = pinned.and_then(|()| File::open(&path));
         let namespace = Self {
             file: file.unwrap_or_else(|error| panic!("make the namespace {name}: {error}")),
@@ -66,7 +68,7 @@ impl Namespace {
     /// Starts a child inside the namespace. Only the network differs: mounts and `/sys` are the
     /// caller's, unlike under `ip netns exec`.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        self.run(|| command.spawn())
+        self.run(|| while_not_ending(|| command.spawn()))
     }
 
     /// Runs commands of `ip`, one a line, without the word `ip`; panics at the first that fails.
