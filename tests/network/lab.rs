@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lb_tests::lab::{Bpffs, Lab, Namespace, Node, Pod, Topology, wait_for, wait_until};
+use lb_tests::lab::{Agent, Bpffs, Lab, Namespace, Node, Pod, Topology, wait_for, wait_until};
 use lb_tests::traffic::{Connection, HttpServer, UdpClient, UdpEcho, http_get};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -175,6 +176,28 @@ fn a_connection_serves_many_requests_both_ways_and_may_be_held() {
     assert_eq!(udp.ask().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 
+#[test]
+fn an_agent_is_watched_ended_and_started_again() {
+    let ns = Namespace::new("agent");
+    let script = "trap 'echo ended well; exit 7' TERM; ip -brief link; echo ready; while :; do sleep 0.01; done";
+    let mut agent = Agent::start_program(&ns, "/bin/sh", ["-c", script]);
+    agent.wait_printed("ready", PATIENCE);
+    assert_eq!(agent.printed().lines().count(), 2, "it sees only lo:\n{}", agent.printed());
+    assert_eq!(agent.stop().code(), Some(7));
+    assert!(agent.printed().ends_with("ready\nended well\n"), "{}", agent.printed());
+    agent.restart(&ns);
+    let first = agent.pid();
+    agent.wait_ready("it is ready again", PATIENCE, || {
+        fs::read_link(format!("/proc/{first}/ns/net"))
+    });
+    agent.restart(&ns);
+    assert_ne!(agent.pid(), first);
+    agent.kill();
+    let late = catch_unwind(AssertUnwindSafe(|| agent.wait_printed("never", PATIENCE)));
+    let complaint = late.unwrap_err().downcast::<String>().unwrap();
+    assert!(complaint.contains("has ended (signal: 9"), "{complaint}");
+}
+
 /// What this process holds of namespaces and mounts, beside the label of its own.
 fn left_of(marks: &[String]) -> Vec<String> {
     let names = fs::read_dir("/run/netns")
@@ -213,7 +236,7 @@ fn nothing_is_left_of_a_lab_that_is_dropped() {
 
 #[test]
 fn a_lab_is_taken_down_when_its_test_panics() {
-    let name = std::panic::catch_unwind(|| {
+    let name = catch_unwind(|| {
         let namespace = Namespace::new("panicking");
         std::panic::panic_any(namespace.name().to_owned());
     });
@@ -244,7 +267,8 @@ fn a_lab_is_taken_down_when_its_process_is_told_to_end() {
         let mark = [format!("wg-{}-1-waiting", lab.id())];
         let child = wait_for("a child runs in the lab", PATIENCE, || {
             let inside = Command::new("ip").args(["netns", "pids", &mark[0]]).output().unwrap();
-            String::from_utf8(inside.stdout).unwrap().trim().parse::<u32>()
+            let found = String::from_utf8(inside.stdout).unwrap();
+            found.lines().find(|id| is_asleep(id)).map(str::to_owned).ok_or(found)
         });
         let told = Command::new("kill").args([signal, &lab.id().to_string()]).status().unwrap();
         assert!(told.success());
@@ -256,19 +280,23 @@ fn a_lab_is_taken_down_when_its_process_is_told_to_end() {
     }
 }
 
+/// Whether the process runs sleep(1).
+fn is_asleep(id: &str) -> bool {
+    fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name == "sleep\n")
+}
+
 #[test]
 fn the_next_run_sweeps_what_a_killed_one_left() {
-    // No process has this id: it is above what the kernel gives out.
-    let leftover = "wg-4194999-1-killed";
+    let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
+    let leftover = format!("wg-{}-1-killed", owner.id());
     let file = format!("/run/netns/{leftover}");
-    fs::create_dir_all("/run/netns").unwrap();
-    let made = Command::new("ip").args(["netns", "add", leftover]).status().unwrap();
+    let made = Command::new("ip").args(["netns", "add", &leftover]).status().unwrap();
     assert!(made.success());
     let mut inside =
-        Command::new("ip").args(["netns", "exec", leftover, "sleep", "600"]).spawn().unwrap();
-    wait_until("the child is inside", PATIENCE, || {
-        fs::read(format!("/proc/{}/comm", inside.id())).unwrap() == b"sleep\n"
-    });
+        Command::new("ip").args(["netns", "exec", &leftover, "sleep", "600"]).spawn().unwrap();
+    wait_until("the child is inside", PATIENCE, || is_asleep(&inside.id().to_string()));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
     let next = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lab::a_lab_is_taken_down_when_its_test_panics"])
         .output()

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,7 @@ use super::{Namespace, wait_for};
 /// A running `waggle`. What it prints is kept, and shown when the test that owns it fails.
 #[derive(Debug)]
 pub struct Agent {
+    program: PathBuf,
     arguments: Vec<OsString>,
     printed: Arc<Mutex<String>>,
     process: Child,
@@ -25,23 +26,33 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts `waggle` with these arguments, the subcommand included, inside a namespace.
+    /// Starts `waggle` with these arguments, the subcommand included, inside a namespace: the binary
+    /// that `WAGGLE_BIN` names, else the one beside the running test.
     #[must_use]
     pub fn start<A: Into<OsString>>(
         ns: &Namespace,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
-        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
-        let printed = Arc::default();
-        let (process, readers) = launch(ns, &arguments, &printed);
-        Self { arguments, printed, process, readers }
+        Self::start_program(ns, binary(), arguments)
     }
 
-    /// Starts it again with the same arguments, after [`Self::kill`] or [`Self::stop`] or, as an
-    /// orchestrator that restarts a crashed one, whatever it is doing (then it is killed).
+    /// Starts another program in its place: another version, for upgrades.
+    #[must_use]
+    pub fn start_program<A: Into<OsString>>(
+        ns: &Namespace,
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let (program, printed) = (program.into(), Arc::default());
+        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
+        let (process, readers) = launch(ns, &program, &arguments, &printed);
+        Self { program, arguments, printed, process, readers }
+    }
+
+    /// Starts it again with the same arguments; one that still runs is killed first.
     pub fn restart(&mut self, ns: &Namespace) {
         self.kill();
-        (self.process, self.readers) = launch(ns, &self.arguments, &self.printed);
+        (self.process, self.readers) = launch(ns, &self.program, &self.arguments, &self.printed);
     }
 
     /// SIGKILL. Does nothing to one that has ended.
@@ -122,15 +133,15 @@ impl Drop for Agent {
 
 fn launch(
     ns: &Namespace,
+    program: &Path,
     arguments: &[OsString],
     printed: &Arc<Mutex<String>>,
 ) -> (Child, Vec<JoinHandle<()>>) {
-    let binary = binary();
-    let mut command = Command::new(&binary);
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = ns
         .spawn(&mut command)
-        .unwrap_or_else(|error| panic!("start {}: {error}", binary.display()));
+        .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
     let output = process.stdout.take().expect("the agent's standard output is a pipe");
     let errors = process.stderr.take().expect("the agent's standard error is a pipe");
     let readers = vec![collect(output, Arc::clone(printed)), collect(errors, Arc::clone(printed))];

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-use super::leftovers::{require_root, temporary_directory};
+use super::leftovers::{require_root, temporary_directory, while_not_ending};
 
 /// A bpffs mounted on a temporary directory; unmounted and removed when dropped, with every program
 /// and link that was held by a pin only.
@@ -21,10 +21,9 @@ impl Bpffs {
     pub fn new() -> Self {
         require_root();
         let directory = temporary_directory("bpffs");
-        mount(None::<&str>, directory.path(), Some("bpf"), MsFlags::empty(), None::<&str>)
-            .unwrap_or_else(|error| {
-                panic!("mount a bpffs on {}: {error}", directory.path().display())
-            });
+        let mount =
+            || mount(None::<&str>, directory.path(), Some("bpf"), MsFlags::empty(), None::<&str>);
+        while_not_ending(mount).unwrap_or_else(|error| panic!("mount a bpffs: {error}"));
         Self { directory }
     }
 

@@ -4,17 +4,15 @@
 //! SIGTERM removes it before the process ends; what SIGKILL leaves is swept by the next process that
 //! makes a name. Nothing of a living process is ever touched, so several test processes may run.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, PoisonError, RwLock};
 use std::thread;
 
-use nix::fcntl::{Flock, FlockArg};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
@@ -37,7 +35,6 @@ pub(super) fn fresh_name(label: &str) -> String {
     static PREPARED: Once = Once::new();
     static NEXT: AtomicU32 = AtomicU32::new(1);
     PREPARED.call_once(|| {
-        prepare_namespaces().unwrap_or_else(|error| panic!("prepare {NAMESPACES}: {error}"));
         sweep(|owner| !Path::new(&format!("/proc/{owner}")).exists());
         thread::spawn(sweep_when_told_to_end);
     });
@@ -48,24 +45,19 @@ pub(super) fn fresh_name(label: &str) -> String {
 #[must_use]
 pub fn temporary_directory(label: &str) -> TempDir {
     let name = fresh_name(label) + "-";
-    tempfile::Builder::new().prefix(&name).tempdir().expect("make a temporary directory")
+    let directory = while_not_ending(|| tempfile::Builder::new().prefix(&name).tempdir());
+    directory.expect("make a temporary directory")
 }
 
-/// Makes the directory of names a mount of its own, as the first `ip netns add` does and under the
-/// same lock: done later, it would hide the names that are there, and nobody could remove them.
-fn prepare_namespaces() -> io::Result<()> {
-    fs::create_dir_all(NAMESPACES)?;
-    let directory = File::open(NAMESPACES)?;
-    let _lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    if mounts.lines().any(|line| line.split(' ').nth(4) == Some(NAMESPACES)) {
-        return Ok(());
-    }
-    let itself = Some(NAMESPACES);
-    mount(itself, NAMESPACES, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
-    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
-    Ok(mount(None::<&str>, NAMESPACES, None::<&str>, shared, None::<&str>)?)
+/// Does what leaves something behind, unless the process is ending: then it never returns, for the
+/// sweep would not see what is made after it.
+pub(super) fn while_not_ending<T>(make: impl FnOnce() -> T) -> T {
+    let _not_ending = ENDING.read().unwrap_or_else(PoisonError::into_inner);
+    make()
 }
+
+/// Written when the process ends, and not given back.
+static ENDING: RwLock<()> = RwLock::new(());
 
 /// Waits for SIGINT or SIGTERM, removes what this process owns and ends it.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process wherever its main is")]
@@ -79,6 +71,7 @@ fn sweep_when_told_to_end() {
             _ = terminate.recv() => Signal::SIGTERM,
         }
     });
+    let _ending = ENDING.write().unwrap_or_else(PoisonError::into_inner);
     sweep(|owner| owner == process::id());
     process::exit(128 + number as i32);
 }

@@ -8,12 +8,14 @@ use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::thread;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::leftovers::{NAMESPACES, fresh_name, require_root};
+use super::leftovers::{NAMESPACES, fresh_name, require_root, while_not_ending};
 
 /// A network namespace with `lo` up, removed when dropped. `ip -n NAME` and `nsenter` find it by
 /// its name while it lives.
@@ -27,10 +29,14 @@ impl Namespace {
     /// Makes a namespace named `wg-<pid>-<n>-<label>`.
     #[must_use]
     pub fn new(label: &str) -> Self {
+        static PREPARED: Once = Once::new();
         require_root();
+        PREPARED.call_once(|| prepare_directory().expect("make the directory of named namespaces"));
         let name = fresh_name(label);
         let path = Path::new(NAMESPACES).join(&name);
-        let pinned = thread::scope(|scope| join(scope.spawn(|| pin_new_namespace(&path))));
+        let pinned = thread::scope(|scope| {
+            join(scope.spawn(|| while_not_ending(|| pin_new_namespace(&path))))
+        });
         let file = pinned.and_then(|()| File::open(&path));
         let namespace = Self {
             file: file.unwrap_or_else(|error| panic!("make the namespace {name}: {error}")),
@@ -62,7 +68,7 @@ impl Namespace {
     /// Starts a child inside the namespace. Only the network differs: mounts and `/sys` are the
     /// caller's, unlike under `ip netns exec`.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        self.run(|| command.spawn())
+        self.run(|| while_not_ending(|| command.spawn()))
     }
 
     /// Runs commands of `ip`, one a line, without the word `ip`; panics at the first that fails.
@@ -141,6 +147,22 @@ impl Drop for Namespace {
         umount2(&path, MntFlags::MNT_DETACH).ok();
         fs::remove_file(&path).ok();
     }
+}
+
+/// Makes the directory of names a mount of its own, as the first `ip netns add` does and under the
+/// same lock: done later, it would hide the names that are there, and nobody could remove them.
+fn prepare_directory() -> io::Result<()> {
+    fs::create_dir_all(NAMESPACES)?;
+    let directory = File::open(NAMESPACES)?;
+    let _lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if mounts.lines().any(|line| line.split(' ').nth(4) == Some(NAMESPACES)) {
+        return Ok(());
+    }
+    let itself = Some(NAMESPACES);
+    mount(itself, NAMESPACES, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    Ok(mount(None::<&str>, NAMESPACES, None::<&str>, shared, None::<&str>)?)
 }
 
 /// Makes a namespace of the calling thread, which is then of no other use, and gives it a name.
