@@ -17,6 +17,13 @@ pub fn difference<const N: usize>(old: [u32; N], new: [u32; N]) -> u32 {
     fold32(sum)
 }
 
+/// The difference that `a` and `b` make together.
+#[must_use]
+#[inline(always)]
+pub fn join(a: u32, b: u32) -> u32 {
+    fold32(u64::from(a) + u64::from(b))
+}
+
 /// `checksum` (memory order) after the difference `diff` was made to the bytes it covers.
 #[must_use]
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! three places (design §2): in the kernel over BPF maps, natively in tests, and in
 //! `waggle explain` over a dump of the live maps.
 //!
-//! - [`net`], [`tuple`], [`csum`], [`clock`], [`verdict`]: the vocabulary;
+//! - [`net`], [`csum`], [`clock`], [`verdict`]: the vocabulary;
 //! - [`abi`]: one file per map, the bytes that both sides read and write;
 //! - [`tables`], [`packet`]: what a decision may ask of the maps and of a packet;
 //! - [`parse`], [`decide`], [`rewrite`]: the datapath itself.
@@ -13,6 +13,12 @@
 pub mod abi;
 pub mod clock;
 pub mod csum;
+pub mod decide;
+#[cfg(any(test, feature = "native"))]
+pub mod native;
 pub mod net;
-pub mod tuple;
+pub mod packet;
+pub mod parse;
+pub mod rewrite;
+pub mod tables;
 pub mod verdict;

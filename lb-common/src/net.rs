@@ -51,10 +51,12 @@ pub struct Addr4 {
 }
 
 /// An IPv6 address in network order.
+///
+/// Kept as four groups, because the kernel side handles it in 32-bit words.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, Default)]
 pub struct Addr6 {
-    octets: [u8; 16],
+    octets: [[u8; 4]; 4],
 }
 
 impl Addr4 {
@@ -76,16 +78,31 @@ impl Addr4 {
 impl Addr6 {
     /// The address whose bytes on the wire are `octets`.
     #[must_use]
-    #[inline(always)]
     pub const fn from_octets(octets: [u8; 16]) -> Self {
-        Self { octets }
+        let (groups, _) = octets.as_chunks();
+        Self { octets: [groups[0], groups[1], groups[2], groups[3]] }
     }
 
     /// The bytes on the wire.
     #[must_use]
-    #[inline(always)]
+    #[expect(clippy::many_single_char_names, reason = "sixteen bytes in their order")]
     pub const fn octets(self) -> [u8; 16] {
-        self.octets
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = self.octets;
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The address whose bytes on the wire are `words`, each in memory order.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self {
+            octets: [
+                words[0].to_ne_bytes(),
+                words[1].to_ne_bytes(),
+                words[2].to_ne_bytes(),
+                words[3].to_ne_bytes(),
+            ],
+        }
     }
 }
 
@@ -114,23 +131,22 @@ impl Address for Addr6 {
 
     #[inline(always)]
     fn words(self) -> [u32; 4] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.octets;
         [
-            u32::from_ne_bytes([a, b, c, d]),
-            u32::from_ne_bytes([e, f, g, h]),
-            u32::from_ne_bytes([i, j, k, l]),
-            u32::from_ne_bytes([m, n, o, p]),
+            u32::from_ne_bytes(self.octets[0]),
+            u32::from_ne_bytes(self.octets[1]),
+            u32::from_ne_bytes(self.octets[2]),
+            u32::from_ne_bytes(self.octets[3]),
         ]
     }
 
     fn to_ip(self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from(self.octets))
+        IpAddr::V6(Ipv6Addr::from(self.octets()))
     }
 
     fn from_ip(ip: IpAddr) -> Option<Self> {
         match ip {
             IpAddr::V4(_) => None,
-            IpAddr::V6(ip) => Some(Self { octets: ip.octets() }),
+            IpAddr::V6(ip) => Some(Self::from_octets(ip.octets())),
         }
     }
 }
@@ -173,7 +189,7 @@ equal_by_words!(Addr6);
 
 /// A port in network order.
 #[repr(C, align(2))]
-#[derive(Clone, Copy, Default, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialOrd, Ord)]
 pub struct Port {
     bytes: [u8; 2],
 }
@@ -222,6 +238,12 @@ impl PartialEq for Port {
     }
 }
 impl Eq for Port {}
+
+impl Hash for Port {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
 
 impl core::fmt::Debug for Port {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -1,1 +1,22 @@
-//! The lab.
+//! The lab: everything the tests and the demo need to build a small world and send real traffic
+//! through it.
+//!
+//! - [`lab`]: nodes, pods and clients as network namespaces, and the real agent as a process.
+//! - [`traffic`]: servers and clients with real sockets in those namespaces.
+//! - [`objects`]: Kubernetes objects, built in a line and written as manifests.
+//! - [`apiserver`]: an API server that serves those objects, and misbehaves when asked to.
+//! - [`datapath`]: packets through the kernel's programs and through their native execution.
+//!
+//! The lab never skips and never returns an error for a world it could not build: it panics with a
+//! sentence that says what it was doing. It takes down what it built, whatever happens.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "the whole lab panics, with a sentence, when it cannot do what it was asked to"
+)]
+
+pub mod apiserver;
+pub mod datapath;
+pub mod lab;
+pub mod objects;
+pub mod traffic;

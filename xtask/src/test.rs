@@ -93,8 +93,8 @@ fn may_run(layers: &[&Layer], is_root: bool) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{} need root (they load kernel programs and make namespaces); run as root, or name the \
-         others: cargo xtask test unit control api",
+        "root is needed for {}, to load kernel programs and make namespaces; run as root, or name \
+         the other layers: cargo xtask test unit control api",
         names.join(", ")
     );
 }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn layers_that_need_root_are_refused_without_it_and_named() {
         let error = may_run(&chosen(&[]), false).unwrap_err().to_string();
-        assert!(error.starts_with("verifier, datapath, network need root"), "{error}");
+        assert!(error.starts_with("root is needed for verifier, datapath, network,"), "{error}");
         may_run(&chosen(&["unit".into(), "api".into()]), false).unwrap();
         may_run(&chosen(&[]), true).unwrap();
     }

@@ -32,24 +32,26 @@ macro_rules! counters {
 counters! {
     /// A new flow was given a backend and its entries.
     NewFlow = 0, "new_flow";
+    /// A packet was translated, but its flow could not be kept: the next one is decided again, alike.
+    FlowNotKept = 1, "flow_not_kept";
     /// Passed untouched: the packet is shorter than its headers say.
-    PassMalformed = 1, "pass_malformed";
+    PassMalformed = 2, "pass_malformed";
     /// Passed untouched: a fragment, whose ports cannot be read.
-    PassFragment = 2, "pass_fragment";
+    PassFragment = 3, "pass_fragment";
     /// Passed untouched: more IPv6 extension headers than are walked.
-    PassExtensionHeaders = 3, "pass_extension_headers";
+    PassExtensionHeaders = 4, "pass_extension_headers";
     /// Passed untouched: an answer on a closed flow, which belongs to a direct connection.
-    PassClosedFlow = 4, "pass_closed_flow";
+    PassClosedFlow = 5, "pass_closed_flow";
     /// Dropped: the service has no backend.
-    DropNoBackend = 5, "drop_no_backend";
+    DropNoBackend = 6, "drop_no_backend";
     /// Dropped: a slot names a backend that is not there.
-    DropDanglingSlot = 6, "drop_dangling_slot";
+    DropDanglingSlot = 7, "drop_dangling_slot";
     /// Dropped: every backend tried is taken by another live flow of the same client port.
-    DropFlowClash = 7, "drop_flow_clash";
+    DropFlowClash = 8, "drop_flow_clash";
     /// Dropped: the entry for the answers could not be inserted.
-    DropFlowTable = 8, "drop_flow_table";
+    DropFlowTable = 9, "drop_flow_table";
     /// Dropped: the kernel refused to rewrite the packet.
-    DropRewrite = 9, "drop_rewrite";
+    DropRewrite = 10, "drop_rewrite";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -4,8 +4,7 @@
 
 use super::assert_layout;
 use crate::clock::Ticks;
-use crate::net::{Addr4, Addr6, Address, Port};
-use crate::tuple::Tuple;
+use crate::net::{Addr4, Addr6, Address, Family, Port};
 
 /// Where a packet is seen, from the node's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +16,7 @@ pub enum Hook {
     Egress = 2,
 }
 
-impl Hook {
-    /// The hook at which the answer is seen.
-    #[must_use]
-    #[inline(always)]
-    pub const fn opposite(self) -> Self {
-        match self {
-            Self::Ingress => Self::Egress,
-            Self::Egress => Self::Ingress,
-        }
-    }
-}
-
-/// Key: the packet's tuple as it is before the rewrite, and the hook.
+/// Key: who talks to whom, as the packet says before the rewrite, and at which hook it is seen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey<A> {
@@ -50,33 +37,52 @@ pub struct FlowKey<A> {
 }
 
 impl<A: Address> FlowKey<A> {
-    /// The key of `tuple` at `hook`.
+    /// The tuple of the answer, at `hook`.
     #[must_use]
     #[inline(always)]
-    pub fn new(tuple: Tuple<A>, hook: Hook) -> Self {
+    pub fn reversed(&self, hook: Hook) -> Self {
         Self {
-            src: tuple.src,
-            dst: tuple.dst,
-            src_port: tuple.src_port,
-            dst_port: tuple.dst_port,
-            protocol: tuple.protocol,
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            protocol: self.protocol,
             hook: hook as u8,
             pad: [0; 2],
         }
     }
 
-    /// The tuple in the key.
+    /// A hash over the tuple, the same on every node and in every run.
+    ///
+    /// Rounds of a 64-bit finalizer (the constants are those of `MurmurHash3`'s): cheap without a
+    /// 128-bit product, which BPF has not, and every input bit changes half of the output.
     #[must_use]
     #[inline(always)]
-    pub fn tuple(&self) -> Tuple<A> {
-        Tuple {
-            src: self.src,
-            dst: self.dst,
-            src_port: self.src_port,
-            dst_port: self.dst_port,
-            protocol: self.protocol,
+    pub fn hash(&self) -> u32 {
+        let (s, d) = (self.src.words(), self.dst.words());
+        let ports = u64::from(self.src_port.word()) << 16 | u64::from(self.dst_port.word());
+        let mut h = mix(pair(s[0], d[0]) ^ 0x9e37_79b9_7f4a_7c15);
+        if A::FAMILY == Family::V6 {
+            h = mix(h ^ pair(s[1], d[1]));
+            h = mix(h ^ pair(s[2], d[2]));
+            h = mix(h ^ pair(s[3], d[3]));
         }
+        (mix(h ^ (ports << 8) ^ u64::from(self.protocol)) >> 32) as u32
     }
+}
+
+#[inline(always)]
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+#[inline(always)]
+fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
 }
 
 /// Value: the rewrite, whose flow it is, and what has been seen of it.
@@ -112,20 +118,17 @@ pub struct Flow<A> {
 }
 
 impl<A: Address> Flow<A> {
-    /// `tuple` after this entry's rewrite.
-    #[must_use]
+    /// Puts this entry's rewrite into `key`.
     #[inline(always)]
-    pub fn rewrite(&self, tuple: Tuple<A>) -> Tuple<A> {
-        let mut out = tuple;
+    pub fn rewrite(&self, key: &mut FlowKey<A>) {
         if self.flags & flags::SET_SRC != 0 {
-            out.src = self.src;
-            out.src_port = self.src_port;
+            key.src = self.src;
+            key.src_port = self.src_port;
         }
         if self.flags & flags::SET_DST != 0 {
-            out.dst = self.dst;
-            out.dst_port = self.dst_port;
+            key.dst = self.dst;
+            key.dst_port = self.dst_port;
         }
-        out
     }
 
     /// The key of the entry that translates the answers, where `key` is this entry's own key.
@@ -136,7 +139,9 @@ impl<A: Address> Flow<A> {
             (0, true) => Hook::Egress,
             _ => Hook::Ingress,
         };
-        FlowKey::new(self.rewrite(key.tuple()).reversed(), hook)
+        let mut rewritten = *key;
+        self.rewrite(&mut rewritten);
+        rewritten.reversed(hook)
     }
 
     /// Whether this entry translates answers: its packets come from the backend.
@@ -213,25 +218,49 @@ mod tests {
     use super::*;
     use crate::net::protocol;
 
-    const CLIENT: Addr4 = Addr4::from_octets([10, 1, 0, 2]);
     const VIP: Addr4 = Addr4::from_octets([10, 96, 0, 10]);
     const BACKEND: Addr4 = Addr4::from_octets([10, 1, 0, 3]);
 
-    #[test]
-    fn the_partner_of_the_partner_is_the_entry_itself() {
-        let dialled = Tuple {
-            src: CLIENT,
+    fn dialled(client: u8, port: u16) -> FlowKey<Addr4> {
+        FlowKey {
+            src: Addr4::from_octets([10, 1, 0, client]),
             dst: VIP,
-            src_port: Port::from_host(40_000),
+            src_port: Port::from_host(port),
             dst_port: Port::from_host(80),
             protocol: protocol::TCP,
-        };
+            hook: Hook::Ingress as u8,
+            pad: [0; 2],
+        }
+    }
+
+    #[test]
+    fn consecutive_ports_and_addresses_spread_evenly_over_ten_slots() {
+        let mut shares = [0u32; 10];
+        for client in 1..=100 {
+            for port in 0..100 {
+                let hash = dialled(client, 32_768 + port).hash();
+                shares[usize::try_from((u64::from(hash) * 10) >> 32).unwrap()] += 1;
+            }
+        }
+        assert!(shares.iter().all(|share| (880..=1120).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn the_answer_of_the_answer_is_the_question() {
+        let key = dialled(1, 2);
+        assert_eq!(key.reversed(Hook::Egress).reversed(Hook::Ingress), key);
+        assert_ne!(key.reversed(Hook::Ingress), key);
+    }
+
+    #[test]
+    fn the_partner_of_the_partner_is_the_entry_itself() {
+        let key = dialled(2, 40_000);
         let request = Flow {
             packets: 0,
             bytes: 0,
-            src: CLIENT,
+            src: key.src,
             dst: BACKEND,
-            src_port: Port::from_host(0),
+            src_port: key.src_port,
             dst_port: Port::from_host(8080),
             backend: 1,
             generation: 1,
@@ -241,10 +270,9 @@ mod tests {
             state: 0,
             pad: 0,
         };
-        let key = FlowKey::new(dialled, Hook::Ingress);
         let reply_key = request.partner(&key);
         assert_eq!(reply_key.hook, Hook::Egress as u8);
-        assert_eq!((reply_key.src, reply_key.dst), (BACKEND, CLIENT));
+        assert_eq!((reply_key.src, reply_key.dst), (BACKEND, key.src));
         let reply = Flow {
             src: VIP,
             src_port: Port::from_host(80),

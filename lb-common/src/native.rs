@@ -1,0 +1,236 @@
+//! The datapath over memory: packets as bytes, maps as ordered collections.
+//!
+//! Tests and `waggle explain` run the very decisions of the kernel with these.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::abi::backend::Backend;
+use crate::abi::counter::Counter;
+use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::service::Service;
+use crate::clock::Ticks;
+use crate::csum;
+use crate::net::{Addr4, Addr6, Address};
+use crate::packet::{Header, Packet, Refused, TransportFix};
+use crate::tables::{FlowEntry, Insert, InsertError, Tables};
+
+/// A packet as bytes. Its checksums are complete, as on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+/// Bytes of a [`Bytes`] that are known to be there, by copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied([u8; 40]);
+
+impl Packet for Bytes {
+    type Header = Copied;
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    fn header<const LEN: usize>(&self, offset: u32) -> Option<Copied> {
+        let mut bytes = [0; 40];
+        bytes[..LEN].copy_from_slice(self.at(offset, LEN)?);
+        Some(Copied(bytes))
+    }
+
+    fn store<const N: usize>(&mut self, offset: u32, words: [u32; N]) -> Result<(), Refused> {
+        let bytes = words.map(u32::to_ne_bytes);
+        self.at_mut(offset, 4 * N).ok_or(Refused)?.copy_from_slice(bytes.as_flattened());
+        Ok(())
+    }
+
+    fn fix_header_checksum(&mut self, offset: u32, diff: u32) -> Result<(), Refused> {
+        self.fix(offset, |checksum| csum::apply(checksum, diff))
+    }
+
+    fn fix_transport_checksum(
+        &mut self,
+        offset: u32,
+        diff: u32,
+        fix: TransportFix,
+    ) -> Result<(), Refused> {
+        self.fix(offset, |checksum| match (fix.zero_is_none, checksum) {
+            (true, 0) => 0,
+            (zero_is_none, _) => match csum::apply(checksum, diff) {
+                0 if zero_is_none => 0xffff,
+                fixed => fixed,
+            },
+        })
+    }
+}
+
+impl Bytes {
+    fn at(&self, offset: u32, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        self.0.get(start..start.checked_add(len)?)
+    }
+
+    fn at_mut(&mut self, offset: u32, len: usize) -> Option<&mut [u8]> {
+        let start = usize::try_from(offset).ok()?;
+        self.0.get_mut(start..start.checked_add(len)?)
+    }
+
+    fn fix(&mut self, offset: u32, change: impl FnOnce(u16) -> u16) -> Result<(), Refused> {
+        let field = self.at_mut(offset, 2).ok_or(Refused)?;
+        let fixed = change(u16::from_ne_bytes([field[0], field[1]]));
+        field.copy_from_slice(&fixed.to_ne_bytes());
+        Ok(())
+    }
+}
+
+impl Header for Copied {
+    fn u8<const AT: usize>(&self) -> u8 {
+        self.0[AT]
+    }
+
+    fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_ne_bytes([self.0[AT], self.0[AT + 1]])
+    }
+
+    fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_ne_bytes([self.0[AT], self.0[AT + 1], self.0[AT + 2], self.0[AT + 3]])
+    }
+}
+
+/// The maps that have addresses in them, of one family.
+#[derive(Debug, Default)]
+pub struct FamilyMaps<A: Copy + Ord> {
+    /// `FRONTENDS_*`.
+    pub frontends: BTreeMap<FrontendKey<A>, Frontend>,
+    /// `BACKENDS_*`.
+    pub backends: BTreeMap<u32, Backend<A>>,
+    flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
+}
+
+/// All maps in memory.
+#[derive(Debug, Default)]
+pub struct MemoryTables {
+    /// The IPv4 twins.
+    pub v4: FamilyMaps<Addr4>,
+    /// The IPv6 twins.
+    pub v6: FamilyMaps<Addr6>,
+    /// `SERVICES`.
+    pub services: BTreeMap<u32, Service>,
+    /// `SLOTS`.
+    pub slots: BTreeMap<u32, u32>,
+    /// What [`Tables::now`] answers.
+    pub now: Cell<Ticks>,
+    /// How many flow entries fit into each family's table; none by default means no limit.
+    pub flow_capacity: Option<usize>,
+    counters: RefCell<BTreeMap<Counter, u64>>,
+}
+
+/// A flow entry in memory.
+#[derive(Clone, Debug)]
+pub struct Entry<A: Copy>(Rc<Cell<Flow<A>>>);
+
+impl<A: Copy> FlowEntry<A> for Entry<A> {
+    fn load(&self) -> Flow<A> {
+        self.0.get()
+    }
+
+    fn record(&self, bytes: u32, now: Ticks) {
+        let flow = self.0.get();
+        self.0.set(Flow {
+            packets: flow.packets + 1,
+            bytes: flow.bytes + u64::from(bytes),
+            seen: now,
+            ..flow
+        });
+    }
+
+    fn set_state(&self, state: u8) {
+        self.0.set(Flow { state, ..self.0.get() });
+    }
+}
+
+impl MemoryTables {
+    /// What was counted so far; counters at zero are left out.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<Counter, u64> {
+        self.counters.borrow().clone()
+    }
+}
+
+impl<A: Address + Ord> FamilyMaps<A> {
+    /// All flow entries, in the order of their keys.
+    #[must_use]
+    pub fn flows(&self) -> Vec<(FlowKey<A>, Flow<A>)> {
+        self.flows.borrow().iter().map(|(key, entry)| (*key, entry.load())).collect()
+    }
+
+    fn insert(
+        &self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        mode: Insert,
+        capacity: Option<usize>,
+    ) -> Result<(), InsertError> {
+        let mut flows = self.flows.borrow_mut();
+        let exists = flows.contains_key(key);
+        if exists && mode == Insert::IfAbsent {
+            return Err(InsertError::Exists);
+        }
+        if !exists && capacity.is_some_and(|capacity| flows.len() >= capacity) {
+            return Err(InsertError::Refused);
+        }
+        flows.insert(*key, Entry(Rc::new(Cell::new(*flow))));
+        Ok(())
+    }
+}
+
+macro_rules! memory_tables {
+    ($address:ty, $family:ident) => {
+        impl Tables<$address> for MemoryTables {
+            type Entry = Entry<$address>;
+
+            fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
+                self.$family.flows.borrow().get(key).cloned()
+            }
+
+            fn insert_flow(
+                &self,
+                key: &FlowKey<$address>,
+                flow: &Flow<$address>,
+                mode: Insert,
+            ) -> Result<(), InsertError> {
+                self.$family.insert(key, flow, mode, self.flow_capacity)
+            }
+
+            fn remove_flow(&self, key: &FlowKey<$address>) {
+                self.$family.flows.borrow_mut().remove(key);
+            }
+
+            fn frontend(&self, key: &FrontendKey<$address>) -> Option<Frontend> {
+                self.$family.frontends.get(key).copied()
+            }
+
+            fn service(&self, id: u32) -> Option<Service> {
+                self.services.get(&id).copied()
+            }
+
+            fn slot(&self, index: u32) -> Option<u32> {
+                self.slots.get(&index).copied()
+            }
+
+            fn backend(&self, id: u32) -> Option<Backend<$address>> {
+                self.$family.backends.get(&id).copied()
+            }
+
+            fn now(&self) -> Ticks {
+                self.now.get()
+            }
+
+            fn count(&self, counter: Counter) {
+                *self.counters.borrow_mut().entry(counter).or_default() += 1;
+            }
+        }
+    };
+}
+memory_tables!(Addr4, v4);
+memory_tables!(Addr6, v6);

@@ -1,0 +1,93 @@
+//! The only rewriter: puts other addresses and ports into a packet and keeps both checksums right.
+
+use crate::abi::flow::FlowKey;
+use crate::csum;
+use crate::net::{Address, Family, protocol};
+use crate::packet::{Covers, Packet, Refused, TransportFix};
+use crate::parse::{Headers, Wire};
+
+/// Offset of the checksum in a TCP header.
+const TCP_CHECKSUM: u32 = 16;
+/// Offset of the checksum in a UDP header.
+const UDP_CHECKSUM: u32 = 6;
+
+/// Rewrites the packet behind `headers` so that its flow is `new`; the protocol stays.
+///
+/// After an error the packet may be half written and must not go on.
+#[inline(always)]
+pub fn rewrite<A: Wire, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    new: &FlowKey<A>,
+) -> Result<(), Refused> {
+    addresses(packet, headers, new)?;
+    ports(packet, headers, new)
+}
+
+#[inline(always)]
+fn addresses<A: Wire, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    new: &FlowKey<A>,
+) -> Result<(), Refused> {
+    let old = &headers.key;
+    let mut diff = 0;
+    if new.src != old.src {
+        new.src.store(packet, headers.network + A::SRC_OFFSET)?;
+        diff = csum::difference(old.src.words(), new.src.words());
+    }
+    if new.dst != old.dst {
+        new.dst.store(packet, headers.network + A::DST_OFFSET)?;
+        diff = csum::join(diff, csum::difference(old.dst.words(), new.dst.words()));
+    }
+    if diff == 0 {
+        return Ok(());
+    }
+    if let Some(offset) = A::CHECKSUM_OFFSET {
+        packet.fix_header_checksum(headers.network + offset, diff)?;
+    }
+    let covers = match A::FAMILY {
+        Family::V4 => Covers::PseudoHeaderV4,
+        Family::V6 => Covers::PseudoHeaderV6,
+    };
+    fix_transport(packet, headers, diff, covers)
+}
+
+#[inline(always)]
+fn ports<A: Wire, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    new: &FlowKey<A>,
+) -> Result<(), Refused> {
+    let old = &headers.key;
+    if new.src_port == old.src_port && new.dst_port == old.dst_port {
+        return Ok(());
+    }
+    let (old, new) = (port_word(old), port_word(new));
+    packet.store(headers.transport, [new])?;
+    let diff = csum::difference([old], [new]);
+    fix_transport(packet, headers, diff, Covers::Transport)
+}
+
+/// Both ports as they stand in the transport header, one word in memory order.
+#[inline(always)]
+fn port_word<A>(key: &FlowKey<A>) -> u32 {
+    let ([a, b], [c, d]) = (key.src_port.bytes(), key.dst_port.bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+#[inline(always)]
+fn fix_transport<A: Address, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    diff: u32,
+    covers: Covers,
+) -> Result<(), Refused> {
+    let udp = headers.key.protocol == protocol::UDP;
+    let offset = if udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
+    packet.fix_transport_checksum(
+        headers.transport + offset,
+        diff,
+        TransportFix { covers, zero_is_none: udp },
+    )
+}

@@ -1,0 +1,80 @@
+//! What a decision may ask of the maps.
+//!
+//! The kernel answers from BPF maps, tests and `waggle explain` from memory
+//! ([`native`](crate::native)).
+
+use crate::abi::backend::Backend;
+use crate::abi::counter::Counter;
+use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::service::Service;
+use crate::clock::Ticks;
+use crate::net::Address;
+
+/// The maps of one address family.
+pub trait Tables<A: Address> {
+    /// A handle on a live entry of `FLOWS`.
+    type Entry: FlowEntry<A>;
+
+    /// The flow entry at `key`.
+    fn flow(&self, key: &FlowKey<A>) -> Option<Self::Entry>;
+
+    /// Inserts a flow entry; how is said by `mode`.
+    fn insert_flow(
+        &self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        mode: Insert,
+    ) -> Result<(), InsertError>;
+
+    /// Removes a flow entry, if it is there.
+    fn remove_flow(&self, key: &FlowKey<A>);
+
+    /// The frontend at `key`.
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend>;
+
+    /// The service with this id.
+    fn service(&self, id: u32) -> Option<Service>;
+
+    /// The backend id in a slot.
+    fn slot(&self, index: u32) -> Option<u32>;
+
+    /// The backend with this id.
+    fn backend(&self, id: u32) -> Option<Backend<A>>;
+
+    /// The time.
+    fn now(&self) -> Ticks;
+
+    /// Adds one to a counter.
+    fn count(&self, counter: Counter);
+}
+
+/// A live flow entry: read by copy, changed field by field.
+pub trait FlowEntry<A> {
+    /// A copy of the entry.
+    fn load(&self) -> Flow<A>;
+
+    /// Counts one packet of `bytes` bytes and notes that it passed at `now`.
+    fn record(&self, bytes: u32, now: Ticks);
+
+    /// Replaces the state bits.
+    fn set_state(&self, state: u8);
+}
+
+/// How to insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// Whether or not there is an entry.
+    Replace,
+    /// Only if there is none.
+    IfAbsent,
+}
+
+/// Why an insertion did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// There is an entry, and it was to be kept.
+    Exists,
+    /// The map took nothing.
+    Refused,
+}

@@ -1,0 +1,59 @@
+//! The maps, as the loader creates them; the agent overrides their capacities.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use lb_common::abi::backend::Backend;
+use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::name::ServiceName;
+use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::{capacity, counter};
+use lb_common::net::{Addr4, Addr6};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+#[btf_map]
+pub(crate) static FRONTENDS_V4: HashMap<
+    FrontendKey<Addr4>,
+    Frontend,
+    { capacity::FRONTENDS as usize },
+> = HashMap::new();
+
+#[btf_map]
+pub(crate) static FRONTENDS_V6: HashMap<
+    FrontendKey<Addr6>,
+    Frontend,
+    { capacity::FRONTENDS as usize },
+> = HashMap::new();
+
+#[btf_map]
+pub(crate) static SERVICES: Array<Service, { capacity::SERVICES as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static SLOTS: Array<Slot, { capacity::SLOTS as usize }, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub(crate) static BACKENDS_V4: Array<Backend<Addr4>, { capacity::BACKENDS as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static BACKENDS_V6: Array<Backend<Addr6>, { capacity::BACKENDS as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static FLOWS_V4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, { capacity::FLOWS as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static FLOWS_V6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, { capacity::FLOWS as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<u64, { counter::CAPACITY as usize }> = PerCpuArray::new();
+
+/// Written by the agent only: for people, for bpftool and to keep ids over a restart.
+#[btf_map]
+pub(crate) static SERVICE_NAMES: HashMap<u32, ServiceName, { capacity::SERVICES as usize }> =
+    HashMap::new();

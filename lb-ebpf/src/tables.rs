@@ -1,0 +1,129 @@
+//! The decisions' view of the maps.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use lb_common::abi::backend::Backend;
+use lb_common::abi::counter::Counter;
+use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::service::Service;
+use lb_common::clock::Ticks;
+use lb_common::net::{Addr4, Addr6};
+use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
+
+use crate::maps;
+
+/// The kernel's maps.
+pub(crate) struct KernelTables;
+
+/// A value of `FLOWS_*` in place.
+///
+/// Another CPU may write the same entry at the same time. Every field is an aligned integer that
+/// is read or written whole, so the worst that can happen is a lost count.
+pub(crate) struct Entry<A>(*mut Flow<A>);
+
+impl<A: Copy> FlowEntry<A> for Entry<A> {
+    #[inline(always)]
+    fn load(&self) -> Flow<A> {
+        // SAFETY: the pointer comes from a successful lookup in this run of the program, and the
+        // kernel keeps the memory of map values until the program has returned.
+        unsafe { *self.0 }
+    }
+
+    #[inline(always)]
+    fn record(&self, bytes: u32, now: Ticks) {
+        // SAFETY: as in `load`; the kernel and we are the only users of this memory, and it is
+        // only ever touched as plain integers.
+        let flow = unsafe { &mut *self.0 };
+        flow.packets += 1;
+        flow.bytes += u64::from(bytes);
+        if flow.seen != now {
+            flow.seen = now;
+        }
+    }
+
+    #[inline(always)]
+    fn set_state(&self, state: u8) {
+        // SAFETY: as in `record`.
+        let flow = unsafe { &mut *self.0 };
+        flow.state = state;
+    }
+}
+
+/// `EEXIST`, as the kernel returns it.
+const EEXIST: i32 = -17;
+
+macro_rules! kernel_tables {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident) => {
+        impl Tables<$address> for KernelTables {
+            type Entry = Entry<$address>;
+
+            #[inline(always)]
+            fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
+                maps::$flows.get_ptr_mut(key).map(Entry)
+            }
+
+            #[inline(always)]
+            fn insert_flow(
+                &self,
+                key: &FlowKey<$address>,
+                flow: &Flow<$address>,
+                mode: Insert,
+            ) -> Result<(), InsertError> {
+                let flags = match mode {
+                    Insert::Replace => BPF_ANY,
+                    Insert::IfAbsent => BPF_NOEXIST,
+                };
+                maps::$flows.insert(key, flow, u64::from(flags)).map_err(|error| match error {
+                    EEXIST => InsertError::Exists,
+                    _ => InsertError::Refused,
+                })
+            }
+
+            #[inline(always)]
+            fn remove_flow(&self, key: &FlowKey<$address>) {
+                // An entry that is not there is what was wanted.
+                maps::$flows.remove(key).ok();
+            }
+
+            #[inline(always)]
+            fn frontend(&self, key: &FrontendKey<$address>) -> Option<Frontend> {
+                let value = maps::$frontends.get_ptr(key)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn service(&self, id: u32) -> Option<Service> {
+                maps::SERVICES.get(id).copied()
+            }
+
+            #[inline(always)]
+            fn slot(&self, index: u32) -> Option<u32> {
+                maps::SLOTS.get(index).copied()
+            }
+
+            #[inline(always)]
+            fn backend(&self, id: u32) -> Option<Backend<$address>> {
+                maps::$backends.get(id).copied()
+            }
+
+            #[inline(always)]
+            fn now(&self) -> Ticks {
+                // SAFETY: the helper takes nothing and returns a number (kernel 5.11).
+                Ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+            }
+
+            #[inline(always)]
+            fn count(&self, counter: Counter) {
+                if let Some(value) = maps::COUNTERS.get_ptr_mut(counter as u32) {
+                    // SAFETY: the value belongs to this CPU, and programs of one CPU at TC do not
+                    // interrupt each other.
+                    unsafe { *value += 1 };
+                }
+            }
+        }
+    };
+}
+kernel_tables!(Addr4, FRONTENDS_V4, BACKENDS_V4, FLOWS_V4);
+kernel_tables!(Addr6, FRONTENDS_V6, BACKENDS_V6, FLOWS_V6);

@@ -1,0 +1,13 @@
+//! Datapath tests: packet in → verdict, packet, checksums, counters and flow entries out.
+//!
+//! Each case runs through the real programs (`BPF_PROG_TEST_RUN`) and natively, and the two must
+//! agree on everything; what they agree on is compared with what the case expects.
+
+#[cfg(test)]
+mod dnat;
+#[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
+mod random;

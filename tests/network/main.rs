@@ -1,0 +1,8 @@
+//! Real sockets through real namespaces; needs root.
+#![expect(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    reason = "the whole crate is tests"
+)]
+
+mod lab;

@@ -1,0 +1,146 @@
+//! Datapath tests: one packet, two executions that must agree.
+//!
+//! [`Datapath::send`] runs a packet through the kernel's program (`BPF_PROG_TEST_RUN`, real maps)
+//! and through the native execution of the same decisions, and compares verdict, packet bytes,
+//! counters and flow entries.
+
+mod kernel;
+mod packet;
+mod world;
+
+pub use kernel::{Answer, Kernel};
+pub use packet::{Framing, Packet, Transport, assert_checksums, tcp, udp};
+pub use world::World;
+
+use lb_common::abi::flow::{Flow, Hook};
+use lb_common::clock::Ticks;
+use lb_common::decide;
+use lb_common::native::{Bytes, MemoryTables};
+use lb_common::parse::Link;
+use lb_common::verdict::Verdict;
+use nix::time::{ClockId, clock_gettime};
+
+/// The kernel object under test.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    lb_userspace::datapath::object::OBJECT
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The packet as it goes on.
+    pub packet: Vec<u8>,
+}
+
+/// Both executions over the same tables.
+#[derive(Debug)]
+pub struct Datapath {
+    native: MemoryTables,
+    kernel: Kernel,
+}
+
+impl Datapath {
+    /// Loads the kernel object and fills both sides from `tables`.
+    #[must_use]
+    pub fn new(tables: MemoryTables) -> Self {
+        let capacity = tables.flow_capacity.map(|flows| u32::try_from(flows).expect("small"));
+        let mut kernel = Kernel::load(capacity);
+        kernel.fill(&tables);
+        Self { native: tables, kernel }
+    }
+
+    /// Changes the tables on both sides.
+    pub fn change(&mut self, change: impl FnOnce(&mut MemoryTables)) {
+        change(&mut self.native);
+        self.kernel.fill(&self.native);
+    }
+
+    /// The native side: its tables and counters, which equal the kernel's.
+    #[must_use]
+    pub fn tables(&self) -> &MemoryTables {
+        &self.native
+    }
+
+    /// Sends bytes through `hook` of a device framed by `link`.
+    ///
+    /// # Panics
+    ///
+    /// If the two executions disagree on anything.
+    #[track_caller]
+    pub fn send_bytes(&mut self, hook: Hook, link: Link, bytes: &[u8]) -> Outcome {
+        self.native.now.set(now());
+        let mut packet = Bytes(bytes.to_vec());
+        let verdict = match hook {
+            Hook::Ingress => decide::ingress(&mut packet, &self.native, link),
+            Hook::Egress => decide::egress(&mut packet, &self.native, link),
+        };
+        let answer = self.kernel.run(hook, link, bytes);
+        assert_eq!(answer.action, action(verdict), "the kernel's action for {verdict:?}");
+        assert_eq!(answer.packet, packet.0, "the kernel's packet");
+        self.assert_same_tables();
+        Outcome { verdict, packet: packet.0 }
+    }
+
+    /// Sends `packet` through `hook`.
+    #[track_caller]
+    pub fn send(&mut self, hook: Hook, packet: &Packet) -> Outcome {
+        let link = if packet.framing == Framing::Raw { Link::Raw } else { Link::Ethernet };
+        self.send_bytes(hook, link, &packet.bytes())
+    }
+
+    /// Sends `packet` into the node and expects it to go on as `expected`, byte for byte.
+    #[track_caller]
+    pub fn ingress(&mut self, packet: &Packet, expected: &Packet) {
+        self.translate(Hook::Ingress, packet, expected);
+    }
+
+    /// Sends `packet` out of the node and expects it to go on as `expected`, byte for byte.
+    #[track_caller]
+    pub fn egress(&mut self, packet: &Packet, expected: &Packet) {
+        self.translate(Hook::Egress, packet, expected);
+    }
+
+    #[track_caller]
+    fn translate(&mut self, hook: Hook, packet: &Packet, expected: &Packet) {
+        let outcome = self.send(hook, packet);
+        let verdict = if packet == expected { Verdict::Pass } else { Verdict::Rewritten };
+        assert_eq!(outcome.verdict, verdict, "{packet:?}");
+        assert_checksums(&outcome.packet, packet.framing);
+        assert_eq!(outcome.packet, expected.bytes(), "{packet:?} becomes {expected:?}");
+    }
+
+    #[track_caller]
+    fn assert_same_tables(&self) {
+        assert_eq!(self.kernel.counters(), self.native.counters(), "the kernel's counters");
+        let native: Vec<_> = self.native.v4.flows();
+        assert_eq!(timeless(self.kernel.flows_v4()), timeless(native), "the kernel's IPv4 flows");
+        let native: Vec<_> = self.native.v6.flows();
+        assert_eq!(timeless(self.kernel.flows_v6()), timeless(native), "the kernel's IPv6 flows");
+    }
+}
+
+/// Flow entries without their time, which the two executions read one after the other.
+fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
+    flows.into_iter().map(|(key, flow)| (key, Flow { seen: Ticks(0), ..flow })).collect()
+}
+
+/// The TC action that a verdict stands for.
+fn action(verdict: Verdict) -> i32 {
+    const TC_ACT_UNSPEC: i32 = -1;
+    const TC_ACT_SHOT: i32 = 2;
+    match verdict {
+        Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
+        Verdict::Drop(_) => TC_ACT_SHOT,
+    }
+}
+
+/// The time as the kernel programs read it.
+fn now() -> Ticks {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock every kernel has");
+    let ns = u64::try_from(time.tv_sec()).expect("after boot") * 1_000_000_000
+        + u64::try_from(time.tv_nsec()).expect("below a second");
+    Ticks::from_ns(ns)
+}

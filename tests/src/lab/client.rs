@@ -1,0 +1,40 @@
+//! Somebody outside the cluster.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Lab, Namespace, Node, fabric_addresses};
+
+/// A host on the network of the nodes. It has no default route and none to pods.
+#[derive(Debug)]
+pub struct Client {
+    /// Where it lives.
+    pub ns: Namespace,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl Client {
+    pub(super) fn new(lab: &Lab, number: u8) -> Self {
+        let name = format!("client{number}");
+        let ns = Namespace::new(&name);
+        let (v4, v6) = fabric_addresses(100 + number);
+        lab.plug(&ns, &name, (v4, v6));
+        Self { ns, v4, v6 }
+    }
+
+    /// Sends what goes to `prefix` (an address or a CIDR of either family) by way of `node`, as the
+    /// outside world does with the addresses of load balancers.
+    pub fn route(&self, prefix: &str, node: &Node) {
+        let via = if prefix.contains(':') { IpAddr::V6(node.v6) } else { IpAddr::V4(node.v4) };
+        self.ns.ip(&format!("route add {prefix} via {via}"));
+    }
+
+    /// Gives the client a direct way to the node's pods.
+    pub fn route_to_pods(&self, node: &Node) {
+        for cidr in node.pod_cidrs() {
+            self.route(&cidr, node);
+        }
+    }
+}

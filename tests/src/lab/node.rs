@@ -1,0 +1,147 @@
+//! A node: a namespace that routes, with an uplink to the router and pods of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::links::{self, GATEWAY_MAC};
+use super::{Lab, Namespace, Pod, ROUTER_V4, ROUTER_V6, UPLINK, fabric_addresses};
+
+/// How pods are connected to their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Each pod has a link of its own with a host route, and a gateway (169.254.1.1, `fe80::1`) that
+    /// exists only in its neighbour table: Calico, AWS VPC CNI.
+    Routed,
+    /// The pods' links are ports of the bridge `cni0`, which holds the gateway's addresses, without
+    /// hairpin mode: bridge, flannel.
+    Bridge,
+}
+
+/// The kernel's check that a packet's source is reached by the interface it came by (RFC 3704).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpFilter {
+    /// No check.
+    Off = 0,
+    /// By exactly that interface: what a new node has.
+    Strict = 1,
+    /// By any interface.
+    Loose = 2,
+}
+
+/// A node of the cluster. Its uplink is [`UPLINK`]; a pod's link on the node is `veth-<pod>`.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it lives.
+    pub ns: Namespace,
+    /// `node1`, `node2`, …
+    pub name: String,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+    topology: Topology,
+    number: u8,
+    pods: AtomicU8,
+}
+
+/// The bridge of [`Topology::Bridge`].
+const BRIDGE: &str = "cni0";
+
+impl Node {
+    pub(super) fn new(lab: &Lab, number: u8, topology: Topology) -> Self {
+        let name = format!("node{number}");
+        let ns = Namespace::new(&name);
+        let (v4, v6) = fabric_addresses(10 + number);
+        // The gateway is the first address, also where it is nobody's.
+        let node = Self { ns, name, v4, v6, topology, number, pods: AtomicU8::new(2) };
+        node.ns.forward_packets();
+        node.set_rp_filter(RpFilter::Strict);
+        lab.plug(&node.ns, &node.name, (v4, v6));
+        node.ns.ip(&format!(
+            "route add 0.0.0.0/0 via {ROUTER_V4}
+             route add ::/0 via {ROUTER_V6}"
+        ));
+        for (cidr, via) in node.pod_cidrs().iter().zip([v4.to_string(), v6.to_string()]) {
+            lab.router.ip(&format!("route add {cidr} via {via}"));
+        }
+        if topology == Topology::Bridge {
+            let (v4, v6) = node.pod_addresses(1);
+            links::add_bridge(&node.ns, BRIDGE, v4, v6);
+        }
+        node
+    }
+
+    /// The networks of its pods, IPv4 first.
+    #[must_use]
+    pub fn pod_cidrs(&self) -> [String; 2] {
+        let (v4, v6) = self.pod_addresses(0);
+        [format!("{v4}/24"), format!("{v6}/64")]
+    }
+
+    /// Adds a pod, also while agents run. `name` is at most 10 characters, for `veth-<name>`.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> Pod {
+        let ns = Namespace::new(&format!("{}-{name}", self.name));
+        let (v4, v6) = self.pod_addresses(self.pods.fetch_add(1, Ordering::Relaxed));
+        let pod = Pod { ns, name: name.to_owned(), v4, v6, host_link: format!("veth-{name}") };
+        match self.topology {
+            Topology::Routed => self.connect_by_route(&pod),
+            Topology::Bridge => self.connect_by_bridge(&pod),
+        }
+        pod
+    }
+
+    /// Sets the check on every interface, present and future.
+    pub fn set_rp_filter(&self, mode: RpFilter) {
+        self.ns.run(|| {
+            for interface in fs::read_dir("/proc/sys/net/ipv4/conf").expect("list interfaces") {
+                let file = interface.expect("list interfaces").path().join("rp_filter");
+                fs::write(file, (mode as u8).to_string()).expect("set rp_filter");
+            }
+        });
+    }
+
+    fn connect_by_route(&self, pod: &Pod) {
+        let link = &pod.host_link;
+        links::add_veth((&self.ns, link), (&pod.ns, UPLINK));
+        self.ns.ip(&format!("link set {link} address {GATEWAY_MAC}"));
+        links::bring_up((&self.ns, link), (&pod.ns, UPLINK));
+        self.ns.ip(&format!(
+            "addr add fe80::1/64 dev {link} nodad
+             route add {}/32 dev {link}
+             route add {}/128 dev {link}",
+            pod.v4, pod.v6
+        ));
+        pod.ns.ip(&format!(
+            "addr add {}/32 dev {UPLINK}
+             addr add {}/128 dev {UPLINK} nodad
+             neigh add 169.254.1.1 lladdr {GATEWAY_MAC} dev {UPLINK} nud permanent
+             neigh add fe80::1 lladdr {GATEWAY_MAC} dev {UPLINK} nud permanent
+             route add 169.254.1.1/32 dev {UPLINK} scope link
+             route add 0.0.0.0/0 via 169.254.1.1 dev {UPLINK}
+             route add ::/0 via fe80::1 dev {UPLINK}",
+            pod.v4, pod.v6
+        ));
+    }
+
+    fn connect_by_bridge(&self, pod: &Pod) {
+        let (gateway_v4, gateway_v6) = self.pod_addresses(1);
+        links::add_veth((&self.ns, &pod.host_link), (&pod.ns, UPLINK));
+        links::join_bridge(&self.ns, &pod.host_link, BRIDGE);
+        links::bring_up((&self.ns, &pod.host_link), (&pod.ns, UPLINK));
+        pod.ns.ip(&format!(
+            "addr add {}/24 dev {UPLINK}
+             addr add {}/64 dev {UPLINK} nodad
+             route add 0.0.0.0/0 via {gateway_v4}
+             route add ::/0 via {gateway_v6}",
+            pod.v4, pod.v6
+        ));
+    }
+
+    /// Addresses in the networks of this node's pods.
+    fn pod_addresses(&self, host: u8) -> (Ipv4Addr, Ipv6Addr) {
+        let network = Ipv6Addr::new(0xfd00, 0x10, self.number.into(), 0, 0, 0, 0, 0);
+        (Ipv4Addr::new(10, self.number, 0, host), super::with_last_digits(network, host))
+    }
+}

@@ -1,0 +1,166 @@
+//! An HTTP client that tells what its socket says of itself.
+//!
+//! Made by hand on purpose: tests need the socket (both its names, its errors as the kernel gave
+//! them), one connection for many requests, and no retries that nobody asked for. It understands the
+//! answers of the lab's own server and of the agent, with a length or until the end of the stream.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tokio::net::TcpSocket;
+
+use super::Greeting;
+use super::daemon::current_thread_runtime;
+use crate::lab::Namespace;
+
+/// An answer, and the connection it came over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, whole.
+    pub body: Vec<u8>,
+    /// The server's name; empty if the body is no greeting of an [`super::HttpServer`].
+    pub name: String,
+    /// The client's address as the server sees it; `None` if the body is no greeting.
+    pub seen_peer: Option<SocketAddr>,
+    /// The client's address as its own socket says (`getsockname`).
+    pub local: SocketAddr,
+    /// The server's address as the client's socket says (`getpeername`): the one it dialled, unless
+    /// a translation shows through.
+    pub peer: SocketAddr,
+}
+
+/// Connects, asks for `/` and closes. `bind` is the client's address and port, if they matter;
+/// `timeout` is for each step that waits.
+pub fn http_get(
+    from: &Namespace,
+    dst: SocketAddr,
+    bind: Option<SocketAddr>,
+    timeout: Duration,
+) -> io::Result<Answer> {
+    Connection::open(from, dst, bind, timeout)?.send("GET", "/", "Connection: close\r\n", b"")
+}
+
+/// A TCP connection that lives for many requests, one after the other.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects from inside a namespace. The port of `bind` may be in use by connections to other
+    /// places; refusals and time-outs come as the kernel's own errors.
+    pub fn open(
+        from: &Namespace,
+        dst: SocketAddr,
+        bind: Option<SocketAddr>,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let stream = from.run(|| current_thread_runtime().block_on(connect(dst, bind, timeout)))?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Asks for `path` and reads the whole answer; the connection stays open.
+    pub fn get(&mut self, path: &str) -> io::Result<Answer> {
+        self.send("GET", path, "", b"")
+    }
+
+    /// Posts `body` to `path` and reads the whole answer; the connection stays open.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Answer> {
+        self.send("POST", path, "", body)
+    }
+
+    /// Sends a request for `path` without waiting for its answer: the next [`Self::receive`] is it.
+    pub fn ask(&mut self, path: &str) -> io::Result<()> {
+        self.write("GET", path, "", b"")
+    }
+
+    /// Reads one answer.
+    pub fn receive(&mut self) -> io::Result<Answer> {
+        let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| invalid("an answer without a status"))?;
+        let mut length = None;
+        loop {
+            let header = self.line()?.to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length =
+                    Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
+            }
+        }
+        let body = self.body(length)?;
+        let greeting = serde_json::from_slice::<Greeting>(&body).ok();
+        Ok(Answer {
+            status,
+            body,
+            seen_peer: greeting.as_ref().map(|greeting| greeting.peer),
+            name: greeting.map(|greeting| greeting.name).unwrap_or_default(),
+            local: self.stream.get_ref().local_addr()?,
+            peer: self.stream.get_ref().peer_addr()?,
+        })
+    }
+
+    /// The socket, for what is rarely asked of it.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
+        self.write(method, path, headers, body)?;
+        self.receive()
+    }
+
+    fn write(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<()> {
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// `length` bytes, or all until the end.
+    fn body(&mut self, length: Option<usize>) -> io::Result<Vec<u8>> {
+        let mut body = vec![0; length.unwrap_or_default()];
+        match length {
+            Some(_) => self.stream.read_exact(&mut body)?,
+            None => drop(self.stream.read_to_end(&mut body)?),
+        }
+        Ok(body)
+    }
+}
+
+async fn connect(
+    dst: SocketAddr,
+    bind: Option<SocketAddr>,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let socket = if dst.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(address) = bind {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+    }
+    tokio::time::timeout(timeout, socket.connect(dst))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??
+        .into_std()
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,97 @@
+//! An HTTP server that says its name and whom it sees.
+
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::Json;
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+use super::{Daemon, Greeting, canonical};
+use crate::lab::Namespace;
+
+/// HTTP/1.1 on a port of every address of a namespace, both families:
+///
+/// | request | answer |
+/// |---|---|
+/// | `GET /` | name and peer |
+/// | `GET /hold` | the same, as soon as [`HttpServer::release`] was called |
+/// | `GET /bytes/N` | N bytes |
+/// | `POST /count` | how many bytes came |
+#[derive(Debug)]
+pub struct HttpServer {
+    released: watch::Sender<bool>,
+    _daemon: Daemon,
+}
+
+impl HttpServer {
+    /// Listens when it returns. Dropping it closes the listener and every connection.
+    #[must_use]
+    pub fn start(ns: &Namespace, name: &str, port: u16) -> Self {
+        let listener = ns.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)));
+        let listener =
+            listener.unwrap_or_else(|error| panic!("listen on TCP port {port} as {name}: {error}"));
+        listener.set_nonblocking(true).expect("make a listener non-blocking");
+        let (released, watching) = watch::channel(false);
+        let routes = routes(Server { name: name.to_owned(), released: watching });
+        let daemon = Daemon::start(|| serve(listener, routes));
+        Self { released, _daemon: daemon }
+    }
+
+    /// Lets requests for `/hold` be answered, those to come as well.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    name: String,
+    released: watch::Receiver<bool>,
+}
+
+async fn serve(listener: TcpListener, routes: Router) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("listen inside the runtime");
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, routes).await.expect("serve HTTP");
+}
+
+fn routes(server: Server) -> Router {
+    Router::new()
+        .route("/", get(greet))
+        .route("/hold", get(hold))
+        .route("/bytes/{count}", get(bytes))
+        .route("/count", post(count))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(server)
+}
+
+async fn greet(
+    State(server): State<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Json<Greeting> {
+    Json(Greeting { name: server.name, peer: canonical(peer) })
+}
+
+async fn hold(
+    State(mut server): State<Server>,
+    peer: ConnectInfo<SocketAddr>,
+) -> Result<Json<Greeting>, StatusCode> {
+    let released = server.released.wait_for(|released| *released).await.is_ok();
+    if released {
+        Ok(greet(State(server), peer).await)
+    } else {
+        Err(StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+async fn bytes(Path(count): Path<usize>) -> Body {
+    Body::from(vec![b'w'; count])
+}
+
+async fn count(body: Bytes) -> String {
+    body.len().to_string()
+}
