@@ -3,9 +3,20 @@
 //! Everything that is written passes through [`Maps::apply`], one [`Write`] at a time, so that the
 //! order of writes can be tested and a failure can happen between any two of them.
 
+pub mod dump;
+pub mod fake;
+mod family;
+pub mod kernel;
+mod mmap;
+mod snapshot;
+
+pub use family::PerFamily;
+pub use snapshot::{ReadBack, ServiceState, Snapshot};
+
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::service::SlotRange;
+use lb_common::abi::{capacity, map};
 use lb_common::net::Family;
 
 use crate::plan::FrontendAddress;
@@ -59,6 +70,14 @@ pub struct BackendEntry {
     pub local: bool,
 }
 
+impl BackendEntry {
+    /// The family of its address.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        Family::of(&self.address.ip())
+    }
+}
+
 /// `SERVICES` in userspace terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceEntry {
@@ -105,6 +124,43 @@ pub enum MapError {
     },
 }
 
+impl MapError {
+    /// `map` has no room beyond its `capacity`.
+    #[must_use]
+    pub fn full(map: &'static str, capacity: u32) -> Self {
+        Self::Full { map, capacity, setting: setting(map) }
+    }
+}
+
+/// How many entries the maps have: the agent's settings `--max-…`.
+///
+/// Ids 0 of services and backends are never used, so one less of them fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Frontends per family.
+    pub frontends: u32,
+    /// Services of both families together.
+    pub services: u32,
+    /// Slots of all services.
+    pub slots: u32,
+    /// Backends per family.
+    pub backends: u32,
+    /// Flow entries per family.
+    pub flows: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self {
+            frontends: capacity::FRONTENDS,
+            services: capacity::SERVICES,
+            slots: capacity::SLOTS,
+            backends: capacity::BACKENDS,
+            flows: capacity::FLOWS,
+        }
+    }
+}
+
 /// What the agent may do with the kernel's maps.
 pub trait Maps {
     /// Makes one change. After an error nothing of it is visible, and it may be tried again.
@@ -115,4 +171,42 @@ pub trait Maps {
 #[must_use]
 pub fn is_of(family: Family, address: &IpAddr) -> bool {
     Family::of(address) == family
+}
+
+/// The name of the frontends' map of `family`.
+#[must_use]
+pub const fn frontends_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::FRONTENDS_V4,
+        Family::V6 => map::FRONTENDS_V6,
+    }
+}
+
+/// The name of the backends' map of `family`.
+#[must_use]
+pub const fn backends_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::BACKENDS_V4,
+        Family::V6 => map::BACKENDS_V6,
+    }
+}
+
+/// The name of the flows' map of `family`.
+#[must_use]
+pub const fn flows_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::FLOWS_V4,
+        Family::V6 => map::FLOWS_V6,
+    }
+}
+
+/// The agent's flag that sets the capacity of `map`.
+fn setting(map: &str) -> &'static str {
+    match map {
+        map::FRONTENDS_V4 | map::FRONTENDS_V6 => "max-frontends",
+        map::SLOTS => "max-slots",
+        map::BACKENDS_V4 | map::BACKENDS_V6 => "max-backends",
+        map::FLOWS_V4 | map::FLOWS_V6 => "max-flows",
+        _ => "max-services",
+    }
 }

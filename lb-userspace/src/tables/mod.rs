@@ -1,1 +1,419 @@
-//! To be written.
+//! From plans to map contents: ids, slots, the order of writes, and what has been written.
+//!
+//! [`Tables`] is bookkeeping in memory; all it does to the world is calling [`Maps::apply`]. It
+//! knows nothing of Kubernetes and reads no clock.
+//!
+//! - Make before break (I4): backends → slots in a free range → the service → its name →
+//!   frontends, and removals the other way round. Between any two writes every visible slot names
+//!   a backend in use, and every frontend a service in use.
+//! - All or nothing: whether a plan fits is known before its first write. A service that does not
+//!   fit stays as it was.
+//! - An entry is unknown from before a write until the write has succeeded (`state`), so after
+//!   an error [`Tables::apply`] may be called again with the same or another plan, and converges.
+//! - Only what differs is written.
+//! - Ids and slots that become free are used again after [`GRACE`].
+
+mod arena;
+mod ids;
+mod restore;
+mod state;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use lb_common::abi::map;
+use lb_common::net::Family;
+
+use self::arena::{Arena, Span};
+use self::ids::{BackendIds, Ids};
+use self::state::State;
+use self::written::{Member, Written};
+use crate::maps::{
+    BackendId, Capacities, FrontendEntry, MapError, Maps, PerFamily, ServiceId, Write,
+    backends_map, frontends_map,
+};
+use crate::plan::{FrontendAddress, FrontendUse, ServiceKey, ServicePlan};
+
+/// How long freed ids and slots rest: much longer than a packet stays in the datapath.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What the maps hold, and how to get from there to a plan.
+#[derive(Debug)]
+pub struct Tables {
+    capacities: Capacities,
+    services: BTreeMap<ServiceKey, Written>,
+    /// Who holds which frontend.
+    frontends: PerFamily<HashMap<FrontendAddress, Holder>>,
+    service_ids: Ids,
+    backend_ids: PerFamily<BackendIds>,
+    slots: Arena,
+    /// What [`Tables::prune`] clears; the last one first.
+    debris: Vec<Debris>,
+}
+
+/// Something that a restart found and nobody can own.
+#[derive(Debug)]
+struct Debris {
+    /// Clears it.
+    write: Write,
+    /// What can be used again then.
+    frees: Frees,
+}
+
+/// What is free once something is cleared.
+#[derive(Debug)]
+enum Frees {
+    Nothing,
+    Slots(Vec<Span>),
+    Backend(Family, BackendId),
+    Service(ServiceId),
+}
+
+/// A frontend's entry: the service that wrote it last, or tried to.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    service: ServiceId,
+    state: State<FrontendUse>,
+}
+
+impl Tables {
+    /// The bookkeeping of empty maps of these `capacities`.
+    #[must_use]
+    pub fn new(capacities: Capacities) -> Self {
+        Self {
+            capacities,
+            services: BTreeMap::new(),
+            frontends: PerFamily::default(),
+            service_ids: Ids::new(capacities.services),
+            backend_ids: PerFamily::new(|_| BackendIds::new(capacities.backends)),
+            slots: Arena::new(capacities.slots),
+            debris: Vec::new(),
+        }
+    }
+
+    /// Makes the maps hold what `want` says of the service `key`; `None` removes it.
+    ///
+    /// `now` is monotonic time since any fixed moment. After [`MapError::Full`] the service is as
+    /// it was; after another error it may be anywhere between, and the call is to be repeated.
+    pub fn apply<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        want: Option<&ServicePlan>,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        match want {
+            Some(plan) => self.put(maps, key, plan, now),
+            None => self.remove(maps, key, now),
+        }
+    }
+
+    /// Removes every service that is not in `keep`, and whatever a restart found and nobody owns.
+    ///
+    /// To be called when everything that is to be kept is known. An error does not stop the
+    /// others; the first is returned, and the call is to be repeated.
+    pub fn prune<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        keep: &BTreeSet<ServiceKey>,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        let gone: Vec<_> =
+            self.services.keys().filter(|key| !keep.contains(key)).cloned().collect();
+        let mut outcome = Ok(());
+        for key in gone {
+            outcome = outcome.and(self.remove(maps, &key, now));
+        }
+        outcome.and(self.clear_debris(maps, now))
+    }
+
+    /// The id of a service, if it has one.
+    #[must_use]
+    pub fn service_id(&self, key: &ServiceKey) -> Option<ServiceId> {
+        self.services.get(key).map(|written| written.id)
+    }
+
+    /// Every service that is, or may be, in the maps.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.services.keys()
+    }
+
+    fn put<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        plan: &ServicePlan,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        let mut written = match self.services.remove(key) {
+            Some(written) => written,
+            None => Written::new(self.take_service_id(now)?),
+        };
+        match self.make_room(key.family, &mut written, plan, now) {
+            Ok(room) => {
+                let result = self.write(maps, key, &mut written, plan, &room, now);
+                self.services.insert(key.clone(), written);
+                result
+            }
+            Err(full) => {
+                self.keep_or_forget(key, written);
+                Err(full)
+            }
+        }
+    }
+
+    /// The writes of a service that fits, in the order of I4.
+    fn write<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        written: &mut Written,
+        plan: &ServicePlan,
+        room: &Room,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        written.put_backends(maps, plan)?;
+        for span in written.publish(maps, room.lists, room.cluster, plan.affinity_s)? {
+            self.slots.give_back(span, now);
+        }
+        let name = || Write::PutServiceName(written.id, key.name.to_string(), key.family);
+        written.name.put(maps, (), name)?;
+        self.put_frontends(maps, key.family, written, plan)?;
+        self.drop_frontends(maps, key.family, written, |it| !plan.frontends.contains_key(it))?;
+        self.drop_backends(
+            maps,
+            key.family,
+            written,
+            |it| !plan.backends.contains_key(&it.address),
+            now,
+        )
+    }
+
+    fn remove<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        let Some(mut written) = self.services.remove(key) else { return Ok(()) };
+        let result = self.take_down(maps, key.family, &mut written, now);
+        match result {
+            Ok(()) => self.service_ids.give_back(written.id, now),
+            Err(_) => {
+                self.services.insert(key.clone(), written);
+            }
+        }
+        result
+    }
+
+    /// The writes that remove a service, in the order of I4.
+    fn take_down<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        family: Family,
+        written: &mut Written,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        self.drop_frontends(maps, family, written, |_| true)?;
+        written.entry.clear(maps, &Write::FreeService(written.id))?;
+        for lists in written.lists.drain(..) {
+            self.slots.give_back(lists.span, now);
+        }
+        written.name.clear(maps, &Write::DeleteServiceName(written.id))?;
+        self.drop_backends(maps, family, written, |_| true, now)
+    }
+
+    fn put_frontends<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        family: Family,
+        written: &mut Written,
+        plan: &ServicePlan,
+    ) -> Result<(), MapError> {
+        let service = written.id;
+        for (&address, &used) in &plan.frontends {
+            if let Err(at) = written.frontends.binary_search(&address) {
+                written.frontends.insert(at, address);
+            }
+            let holder = self.frontends[family]
+                .entry(address)
+                .or_insert(Holder { service, state: State::Absent });
+            if holder.service != service {
+                *holder = Holder { service, state: State::Unknown };
+            }
+            let FrontendUse { local, external } = used;
+            let entry = FrontendEntry { service, local, external };
+            holder.state.put(maps, used, || Write::PutFrontend(address, entry))?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the frontends that are `unwanted`. One that another service has taken over is
+    /// left to it; while it is not known whether the taking over worked, it is deleted, since the
+    /// entry may still name this service.
+    fn drop_frontends<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        family: Family,
+        written: &mut Written,
+        unwanted: impl Fn(&FrontendAddress) -> bool,
+    ) -> Result<(), MapError> {
+        let holders = &mut self.frontends[family];
+        while let Some(at) = written.frontends.iter().rposition(&unwanted) {
+            let address = written.frontends[at];
+            if let Some(holder) = holders.get_mut(&address) {
+                let mine = holder.service == written.id;
+                if mine || !holder.state.is_known() {
+                    holder.state.clear(maps, &Write::DeleteFrontend(address))?;
+                }
+                if mine {
+                    holders.remove(&address);
+                }
+            }
+            written.frontends.remove(at);
+        }
+        Ok(())
+    }
+
+    /// Frees the members that are `unwanted`; no list may name them any more.
+    fn drop_backends<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        family: Family,
+        written: &mut Written,
+        unwanted: impl Fn(&Member) -> bool,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        let ids = &mut self.backend_ids[family];
+        let mut outcome = Ok(());
+        written.members.retain_mut(|member| {
+            if outcome.is_err() || !unwanted(member) {
+                return true;
+            }
+            outcome = member.state.clear(maps, &Write::FreeBackend(family, member.id));
+            if outcome.is_ok() {
+                ids.give_back(member.id, now);
+            }
+            outcome.is_err()
+        });
+        outcome
+    }
+
+    fn clear_debris<M: Maps>(&mut self, maps: &mut M, now: Duration) -> Result<(), MapError> {
+        for family in [Family::V4, Family::V6] {
+            let holders = &mut self.frontends[family];
+            let nobodys = holders.iter().filter(|(_, holder)| holder.service == restore::NOBODY);
+            let mut addresses: Vec<_> = nobodys.map(|(address, _)| *address).collect();
+            addresses.sort_unstable();
+            for address in addresses {
+                maps.apply(&Write::DeleteFrontend(address))?;
+                holders.remove(&address);
+            }
+        }
+        while let Some(debris) = self.debris.last() {
+            maps.apply(&debris.write)?;
+            match self.debris.pop().map(|debris| debris.frees) {
+                Some(Frees::Slots(spans)) => {
+                    for span in spans {
+                        self.slots.give_back(span, now);
+                    }
+                }
+                Some(Frees::Backend(family, id)) => self.backend_ids[family].give_back(id, now),
+                Some(Frees::Service(id)) => self.service_ids.give_back(id, now),
+                Some(Frees::Nothing) | None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a plan that fits goes.
+struct Room {
+    /// The position of its lists in [`Written::lists`].
+    lists: usize,
+    /// How many of their slots are the cluster list.
+    cluster: u32,
+}
+
+/// Taking ids and slots: everything that can be full, before anything is written.
+impl Tables {
+    fn take_service_id(&mut self, now: Duration) -> Result<ServiceId, MapError> {
+        let full = || MapError::full(map::SERVICES, self.capacities.services);
+        self.service_ids.take(now).ok_or_else(full)
+    }
+
+    /// Takes whatever `plan` needs beyond what the service has, or nothing.
+    fn make_room(
+        &mut self,
+        family: Family,
+        written: &mut Written,
+        plan: &ServicePlan,
+        now: Duration,
+    ) -> Result<Room, MapError> {
+        self.check_frontends(family, plan)?;
+        let newcomers = self.add_members(family, written, plan, now)?;
+        let wanted = written.wanted(plan);
+        let cluster = wanted.cluster();
+        if let Some(lists) = written.find(&wanted) {
+            return Ok(Room { lists, cluster });
+        }
+        let Some(span) = self.slots.take(wanted.len(), now) else {
+            written.members.retain(|member| !newcomers.contains(&member.id));
+            for id in newcomers {
+                self.backend_ids[family].untake(id);
+            }
+            return Err(MapError::full(map::SLOTS, self.capacities.slots));
+        };
+        written.lists.push(wanted.into_lists(span));
+        Ok(Room { lists: written.lists.len() - 1, cluster })
+    }
+
+    fn check_frontends(&self, family: Family, plan: &ServicePlan) -> Result<(), MapError> {
+        let held = &self.frontends[family];
+        let new = plan.frontends.keys().filter(|address| !held.contains_key(*address)).count();
+        if held.len() + new > self.capacities.frontends as usize {
+            return Err(MapError::full(frontends_map(family), self.capacities.frontends));
+        }
+        Ok(())
+    }
+
+    /// Makes every backend of `plan` a member; returns the ids of those that were none.
+    fn add_members(
+        &mut self,
+        family: Family,
+        written: &mut Written,
+        plan: &ServicePlan,
+        now: Duration,
+    ) -> Result<BTreeSet<u32>, MapError> {
+        let is_new = |address: &&_| written.member(address).is_none();
+        let new: Vec<_> = plan.backends.keys().filter(is_new).copied().collect();
+        let ids = &mut self.backend_ids[family];
+        if ids.available(now) < new.len() {
+            return Err(MapError::full(backends_map(family), self.capacities.backends));
+        }
+        let taken = new.into_iter().filter_map(|address| {
+            let (id, generation) = ids.take(now)?;
+            Some(Member { address, id, generation, state: State::Absent })
+        });
+        let known = written.members.len();
+        written.members.extend(taken);
+        let newcomers = written.members[known..].iter().map(|member| member.id).collect();
+        written.members.sort_unstable_by_key(|member| member.address);
+        Ok(newcomers)
+    }
+
+    /// After a refusal: a service that was never written leaves no trace.
+    fn keep_or_forget(&mut self, key: &ServiceKey, written: Written) {
+        let is_blank = written.entry == State::Absent
+            && written.name == State::Absent
+            && written.members.is_empty()
+            && written.lists.is_empty()
+            && written.frontends.is_empty();
+        if is_blank {
+            self.service_ids.untake(written.id);
+        } else {
+            self.services.insert(key.clone(), written);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The control layer: plans in, map contents out, over maps in memory. Needs nothing.
+//!
+//! The maps assert after every single write that nothing visible dangles (I4).
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod room;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod writes;

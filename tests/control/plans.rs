@@ -1,0 +1,81 @@
+//! Short ways to write keys and plans down.
+
+use std::net::SocketAddr;
+
+use lb_common::net::Family;
+use lb_userspace::model::{NamespacedName, Protocol, ServicePortName};
+use lb_userspace::plan::{BackendState, FrontendAddress, FrontendUse, ServiceKey, ServicePlan};
+
+/// The TCP port `http` of the Service `demo/name`, in IPv4.
+pub(crate) fn key(name: &str) -> ServiceKey {
+    let service = NamespacedName::new("demo", name);
+    let name = ServicePortName { service, port: "http".into(), protocol: Protocol::Tcp };
+    ServiceKey { name, family: Family::V4 }
+}
+
+/// The same in IPv6.
+pub(crate) fn key6(name: &str) -> ServiceKey {
+    ServiceKey { family: Family::V6, ..key(name) }
+}
+
+/// A TCP frontend.
+pub(crate) fn frontend(address: &str) -> FrontendAddress {
+    let address: SocketAddr = address.parse().expect("an address and a port");
+    FrontendAddress { ip: address.ip(), port: address.port(), protocol: Protocol::Tcp }
+}
+
+/// A plan without anything, to add to.
+pub(crate) fn plan() -> Plan {
+    Plan(ServicePlan::default())
+}
+
+/// Builds a [`ServicePlan`].
+#[derive(Clone)]
+pub(crate) struct Plan(pub(crate) ServicePlan);
+
+impl Plan {
+    /// A ClusterIP.
+    pub(crate) fn cluster_ip(self, address: &str) -> Self {
+        self.frontend(address, FrontendUse { local: false, external: false })
+    }
+
+    /// A NodePort of a Service with `externalTrafficPolicy: Local`.
+    pub(crate) fn local_node_port(self, address: &str) -> Self {
+        self.frontend(address, FrontendUse { local: true, external: true })
+    }
+
+    fn frontend(mut self, address: &str, used: FrontendUse) -> Self {
+        self.0.frontends.insert(frontend(address), used);
+        self
+    }
+
+    /// A ready endpoint on this node: in both lists.
+    pub(crate) fn here(mut self, address: &str) -> Self {
+        let address = address.parse().expect("an address and a port");
+        self.0.backends.insert(address, BackendState { serving: true, local: true });
+        self.0.cluster.insert(address);
+        self.0.local.insert(address);
+        self
+    }
+
+    /// A ready endpoint on another node: in the cluster list.
+    pub(crate) fn there(mut self, address: &str) -> Self {
+        let address = address.parse().expect("an address and a port");
+        self.0.backends.insert(address, BackendState { serving: true, local: false });
+        self.0.cluster.insert(address);
+        self
+    }
+
+    /// An endpoint on another node that is known and in no list.
+    pub(crate) fn leaving(mut self, address: &str, serving: bool) -> Self {
+        let address = address.parse().expect("an address and a port");
+        self.0.backends.insert(address, BackendState { serving, local: false });
+        self
+    }
+
+    /// Session affinity.
+    pub(crate) fn affinity(mut self, seconds: u32) -> Self {
+        self.0.affinity_s = seconds;
+        self
+    }
+}
