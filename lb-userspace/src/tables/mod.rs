@@ -16,22 +16,22 @@
 mod arena;
 mod ids;
 mod restore;
+mod room;
 mod state;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use lb_common::abi::map;
 use lb_common::net::Family;
 
 use self::arena::{Arena, Span};
 use self::ids::{BackendIds, Ids};
+use self::room::Room;
 use self::state::State;
 use self::written::{Member, Written};
 use crate::maps::{
     BackendId, Capacities, FrontendEntry, MapError, Maps, PerFamily, ServiceId, Write,
-    backends_map, frontends_map,
 };
 use crate::plan::{FrontendAddress, FrontendUse, ServiceKey, ServicePlan};
 
@@ -325,95 +325,5 @@ impl Tables {
             }
         }
         Ok(())
-    }
-}
-
-/// Where a plan that fits goes.
-struct Room {
-    /// The position of its lists in [`Written::lists`].
-    lists: usize,
-    /// How many of their slots are the cluster list.
-    cluster: u32,
-}
-
-/// Taking ids and slots: everything that can be full, before anything is written.
-impl Tables {
-    fn take_service_id(&mut self, now: Duration) -> Result<ServiceId, MapError> {
-        let full = || MapError::full(map::SERVICES, self.capacities.services);
-        self.service_ids.take(now).ok_or_else(full)
-    }
-
-    /// Takes whatever `plan` needs beyond what the service has, or nothing.
-    fn make_room(
-        &mut self,
-        family: Family,
-        written: &mut Written,
-        plan: &ServicePlan,
-        now: Duration,
-    ) -> Result<Room, MapError> {
-        self.check_frontends(family, plan)?;
-        let newcomers = self.add_members(family, written, plan, now)?;
-        let wanted = written.wanted(plan);
-        let cluster = wanted.cluster();
-        if let Some(lists) = written.find(&wanted) {
-            return Ok(Room { lists, cluster });
-        }
-        let Some(span) = self.slots.take(wanted.len(), now) else {
-            written.members.retain(|member| !newcomers.contains(&member.id));
-            for id in newcomers {
-                self.backend_ids[family].untake(id);
-            }
-            return Err(MapError::full(map::SLOTS, self.capacities.slots));
-        };
-        written.lists.push(wanted.into_lists(span));
-        Ok(Room { lists: written.lists.len() - 1, cluster })
-    }
-
-    fn check_frontends(&self, family: Family, plan: &ServicePlan) -> Result<(), MapError> {
-        let held = &self.frontends[family];
-        let new = plan.frontends.keys().filter(|address| !held.contains_key(*address)).count();
-        if held.len() + new > self.capacities.frontends as usize {
-            return Err(MapError::full(frontends_map(family), self.capacities.frontends));
-        }
-        Ok(())
-    }
-
-    /// Makes every backend of `plan` a member; returns the ids of those that were none.
-    fn add_members(
-        &mut self,
-        family: Family,
-        written: &mut Written,
-        plan: &ServicePlan,
-        now: Duration,
-    ) -> Result<BTreeSet<u32>, MapError> {
-        let is_new = |address: &&_| written.member(address).is_none();
-        let new: Vec<_> = plan.backends.keys().filter(is_new).copied().collect();
-        let ids = &mut self.backend_ids[family];
-        if ids.available(now) < new.len() {
-            return Err(MapError::full(backends_map(family), self.capacities.backends));
-        }
-        let taken = new.into_iter().filter_map(|address| {
-            let (id, generation) = ids.take(now)?;
-            Some(Member { address, id, generation, state: State::Absent })
-        });
-        let known = written.members.len();
-        written.members.extend(taken);
-        let newcomers = written.members[known..].iter().map(|member| member.id).collect();
-        written.members.sort_unstable_by_key(|member| member.address);
-        Ok(newcomers)
-    }
-
-    /// After a refusal: a service that was never written leaves no trace.
-    fn keep_or_forget(&mut self, key: &ServiceKey, written: Written) {
-        let is_blank = written.entry == State::Absent
-            && written.name == State::Absent
-            && written.members.is_empty()
-            && written.lists.is_empty()
-            && written.frontends.is_empty();
-        if is_blank {
-            self.service_ids.untake(written.id);
-        } else {
-            self.services.insert(key.clone(), written);
-        }
     }
 }

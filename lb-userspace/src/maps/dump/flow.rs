@@ -104,22 +104,20 @@ fn state_words(bits: u8) -> String {
 mod tests {
     use lb_common::clock::Ticks;
     use lb_common::net::Addr4;
-    use lb_common::tuple::Tuple;
 
     use super::*;
 
     #[test]
     fn a_flow_reads_as_one_line() {
-        let key = FlowKey::new(
-            Tuple {
-                src: Addr4::from_octets([10, 1, 0, 2]),
-                dst: Addr4::from_octets([10, 96, 0, 10]),
-                src_port: Port::from_host(40_000),
-                dst_port: Port::from_host(80),
-                protocol: protocol::TCP,
-            },
-            Hook::Ingress,
-        );
+        let key = FlowKey {
+            src: Addr4::from_octets([10, 1, 0, 2]),
+            dst: Addr4::from_octets([10, 96, 0, 10]),
+            src_port: Port::from_host(40_000),
+            dst_port: Port::from_host(80),
+            protocol: protocol::TCP,
+            hook: Hook::Ingress as u8,
+            pad: [0; 2],
+        };
         let flow = Flow {
             packets: 3,
             bytes: 180,

@@ -235,7 +235,7 @@ impl BackendRef {
 fn frontends(snapshot: &Snapshot) -> Vec<FrontendRow> {
     let row = |(address, entry): (&FrontendAddress, &super::FrontendEntry)| FrontendRow {
         map: frontends_map(Family::of(&address.ip)),
-        address: format!("{}/{}", SocketAddr::new(address.ip, address.port), address.protocol),
+        address: address.to_string(),
         service: ServiceRef::new(entry.service, snapshot),
         local: entry.local,
         external: entry.external,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use aya::maps::Array;
 use lb_common::abi::counter;
+use lb_common::abi::flow::Hook;
 use lb_common::abi::service::SlotRange;
 use lb_common::clock::Ticks;
 use lb_common::net::protocol;
-use lb_common::tuple::Tuple;
 use nix::mount::{MsFlags, mount, umount};
 
 use super::*;
@@ -203,21 +203,22 @@ fn flows_and_counters_are_read() {
         return;
     }
     let mut maps = kernel_maps();
-    let tuple = Tuple {
+    let key = FlowKey {
         src: Addr4::from_octets([10, 1, 0, 2]),
         dst: Addr4::from_octets([10, 96, 0, 10]),
         src_port: Port::from_host(40_000),
         dst_port: Port::from_host(80),
         protocol: protocol::TCP,
+        hook: Hook::Egress as u8,
+        pad: [0; 2],
     };
-    let key = FlowKey::new(tuple, lb_common::abi::flow::Hook::Egress);
     let flow = Flow {
         packets: 3,
         bytes: 180,
-        src: tuple.src,
-        dst: tuple.dst,
-        src_port: tuple.src_port,
-        dst_port: tuple.dst_port,
+        src: key.src,
+        dst: key.dst,
+        src_port: key.src_port,
+        dst_port: key.dst_port,
         backend: 1,
         generation: 2,
         service: 3,
