@@ -4,6 +4,7 @@
 
 mod check;
 mod cleanup;
+mod inspect;
 mod output;
 mod run;
 mod version;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+pub use inspect::FlowsArgs;
 pub use output::Format;
 pub use run::RunArgs;
 
@@ -55,6 +57,12 @@ enum Command {
     /// Take down everything the agent has attached and pinned
     #[command(after_help = cleanup::HELP)]
     Cleanup,
+    /// List services, their frontends and how many of their backends serve
+    Services,
+    /// List flows: client, frontend, backend
+    Flows(FlowsArgs),
+    /// Print everything the maps hold, sorted
+    Dump,
     /// Print the version of the agent and of its maps
     Version,
 }
@@ -67,6 +75,9 @@ impl Cli {
             Command::Run(args) => run::run(&global, *args),
             Command::Check => check::run(&global),
             Command::Cleanup => cleanup::run(&global),
+            Command::Services => inspect::services(&global),
+            Command::Flows(args) => inspect::flows(&global, &args),
+            Command::Dump => inspect::dump(&global),
             Command::Version => version::run(&global),
         }
     }
