@@ -113,7 +113,7 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "links the kernel programs; built against LLVM 22, the compiler's own version",
         group: Group::Build,
         check: Check::Version("bpf-linker", "bpf-linker 0.13.0"),
-        packages: &["llvm-22-dev", "libpolly-22-dev", "g++", "zlib1g-dev"],
+        packages: &["llvm-22-dev", "libpolly-22-dev", "g++"],
         install: Some(Install {
             env: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
             command: &[
