@@ -244,10 +244,11 @@ fn a_lab_is_taken_down_when_its_test_panics() {
     assert_eq!(left_of(&[*name]), Vec::<String>::new());
 }
 
-/// Not a test: what the next one starts and ends.
-#[test]
-#[ignore = "waits for the signal that another test sends it"]
-fn a_lab_that_waits_for_a_signal() {
+/// Set in the process that the next test starts and ends.
+const WAITS: &str = "LAB_WAITS_FOR_A_SIGNAL";
+
+/// A lab with a child in it, until the process is ended from outside.
+fn wait_for_a_signal() -> ! {
     let namespace = Namespace::new("waiting");
     let mut child = namespace.spawn(Command::new("sleep").arg("600")).unwrap();
     child.wait().unwrap();
@@ -258,9 +259,13 @@ fn a_lab_that_waits_for_a_signal() {
 
 #[test]
 fn a_lab_is_taken_down_when_its_process_is_told_to_end() {
+    if std::env::var_os(WAITS).is_some() {
+        wait_for_a_signal();
+    }
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         let mut lab = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "lab::a_lab_that_waits_for_a_signal"])
+            .args(["--exact", "lab::a_lab_is_taken_down_when_its_process_is_told_to_end"])
+            .env(WAITS, "1")
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

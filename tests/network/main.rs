@@ -5,4 +5,10 @@
     reason = "the whole crate is tests"
 )]
 
+mod cluster;
+mod inspect;
 mod lab;
+mod lifecycle;
+mod manifests;
+mod reuse;
+mod services;

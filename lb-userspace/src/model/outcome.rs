@@ -60,12 +60,18 @@ impl fmt::Display for Subject {
 pub struct Rejection {
     /// What is concerned.
     pub object: Subject,
+    /// The manifest that the object is in, if it came from one.
+    pub file: Option<PathBuf>,
     /// Why, and what to do.
     pub reason: String,
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.object, self.reason)
+        write!(f, "{}", self.object)?;
+        if let Some(file) = &self.file {
+            write!(f, " in {}", file.display())?;
+        }
+        write!(f, ": {}", self.reason)
     }
 }

@@ -83,6 +83,9 @@ impl Planner {
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
         let mut rejections = self.store.take_rejections();
         rejections.append(&mut self.conflicts.take_news());
+        for rejection in &mut rejections {
+            rejection.file = self.store.origin(&rejection.object).cloned();
+        }
         rejections
     }
 

@@ -1,8 +1,9 @@
 //! What sources tell the store.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{NamespacedName, Node, Outcome, Service, Slice};
+use crate::model::{NamespacedName, Node, Outcome, Service, Slice, Subject};
 
 /// Something a source learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Event {
     Nodes(Update<Node>),
     /// All that is wrong with a file now, beyond the objects in it. Nothing = it is fine again.
     File(PathBuf, Vec<String>),
+    /// Which file each object is in, of all that came from files.
+    Origins(BTreeMap<Subject, PathBuf>),
 }
 
 /// A change of the objects of one kind.

@@ -15,6 +15,7 @@ pub use event::{Event, Update};
 pub use rejections::Rejections;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{Kind, NamespacedName, Node, Outcome, Rejection, Service, Slice, Subject};
@@ -31,6 +32,7 @@ pub struct Store {
     listed: BTreeSet<Kind>,
     dirty: BTreeSet<NamespacedName>,
     rejections: Rejections,
+    origins: BTreeMap<Subject, PathBuf>,
 }
 
 impl Store {
@@ -47,6 +49,7 @@ impl Store {
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             rejections: Rejections::default(),
+            origins: BTreeMap::new(),
         }
     }
 
@@ -57,6 +60,7 @@ impl Store {
             Event::Slices(update) => self.update(Kind::EndpointSlice, update, Self::put_slice),
             Event::Nodes(update) => self.update(Kind::Node, update, Self::put_node),
             Event::File(path, reasons) => self.rejections.set(Subject::File(path), reasons),
+            Event::Origins(origins) => self.origins = origins,
         }
     }
 
@@ -109,6 +113,12 @@ impl Store {
     /// What cannot be used and nobody has been told of yet.
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
         self.rejections.take_news()
+    }
+
+    /// The file that an object is in, if it came from one.
+    #[must_use]
+    pub fn origin(&self, object: &Subject) -> Option<&PathBuf> {
+        self.origins.get(object)
     }
 
     fn update<T>(&mut self, kind: Kind, update: Update<T>, put: Put<T>) {

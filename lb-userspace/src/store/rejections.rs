@@ -18,7 +18,11 @@ impl Rejections {
         reasons.dedup();
         let old = self.current.get(&object).map(Vec::as_slice).unwrap_or_default();
         let new = reasons.iter().filter(|reason| !old.contains(reason));
-        let news = new.map(|reason| Rejection { object: object.clone(), reason: reason.clone() });
+        let news = new.map(|reason| Rejection {
+            object: object.clone(),
+            file: None,
+            reason: reason.clone(),
+        });
         self.news.extend(news);
         if reasons.is_empty() {
             self.current.remove(&object);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -129,6 +129,17 @@ impl Drop for Agent {
             eprintln!("--- the agent {:?} printed:\n{}---", self.arguments, self.printed());
         }
     }
+}
+
+/// Runs `waggle` with these arguments inside a namespace and waits for its end.
+#[must_use]
+pub fn waggle(ns: &Namespace, arguments: &[&str]) -> Output {
+    let binary = binary();
+    let mut command = Command::new(&binary);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = ns.spawn(&mut command);
+    let process = process.unwrap_or_else(|error| panic!("start {}: {error}", binary.display()));
+    process.wait_with_output().expect("read what waggle prints")
 }
 
 fn launch(

@@ -33,7 +33,7 @@ mod node;
 mod patience;
 mod pod;
 
-pub use agent::Agent;
+pub use agent::{Agent, waggle};
 pub use bpffs::Bpffs;
 pub use client::Client;
 pub use leftovers::{require_root, temporary_directory};

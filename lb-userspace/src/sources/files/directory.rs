@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Contents, Manifest, Object};
-use crate::model::{Kind, NamespacedName};
+use crate::model::{Kind, NamespacedName, Subject};
 use crate::store::{Event, Update};
 
 /// A directory as it was last read.
@@ -59,6 +59,7 @@ impl Directory {
         let mut first: BTreeMap<(Kind, &NamespacedName), (&Path, usize)> = BTreeMap::new();
         let (mut services, mut slices, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
         let mut events = Vec::new();
+        let mut origins = BTreeMap::new();
         for (path, file) in &self.files {
             let mut problems = file.contents.problems.clone();
             for manifest in &file.contents.manifests {
@@ -67,6 +68,8 @@ impl Directory {
                     Entry::Vacant(entry) => {
                         entry.insert((path, manifest.line));
                         let name = manifest.name.clone();
+                        let subject = Subject::Object(manifest.kind(), name.clone());
+                        origins.insert(subject, path.clone());
                         match manifest.object.clone() {
                             Object::Service(service) => services.push((name, service)),
                             Object::Slice(slice) => slices.push((name, slice)),
@@ -77,6 +80,7 @@ impl Directory {
             }
             events.push(Event::File(path.clone(), problems));
         }
+        events.push(Event::Origins(origins));
         events.push(Event::Nodes(Update::Replace(nodes)));
         events.push(Event::Services(Update::Replace(services)));
         events.push(Event::Slices(Update::Replace(slices)));
