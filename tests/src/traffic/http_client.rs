@@ -5,9 +5,12 @@
 //! answers of the lab's own server and of the agent, with a length or until the end of the stream.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use nix::libc::linger;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Linger;
 use tokio::net::TcpSocket;
 
 use super::Greeting;
@@ -105,6 +108,22 @@ impl Connection {
             local: self.stream.get_ref().local_addr()?,
             peer: self.stream.get_ref().peer_addr()?,
         })
+    }
+
+    /// Closes it in good order: says that nothing more will come, waits for the server to say the
+    /// same, and closes.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.stream.get_ref().shutdown(Shutdown::Write)?;
+        match self.stream.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(invalid("more than was asked for")),
+        }
+    }
+
+    /// Closes it with a reset.
+    pub fn reset(self) -> io::Result<()> {
+        let no_time = linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(self.stream.get_ref(), Linger, &no_time).map_err(io::Error::from)
     }
 
     /// The socket, for what is rarely asked of it.
