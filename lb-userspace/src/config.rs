@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::datapath::attach::{Choice, Order};
-use crate::datapath::layout::Capacities;
+use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::NodePortAddresses;
 

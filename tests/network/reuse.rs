@@ -46,9 +46,9 @@ fn once(from: &Namespace, dst: SocketAddr, own: SocketAddr, orderly: bool) -> io
     let mut connection = Connection::open(from, dst, Some(own), PATIENCE)?;
     let answer = connection.get("/")?;
     if orderly {
-        connection.finish()?
+        connection.finish()?;
     } else {
-        connection.reset()?
+        connection.reset()?;
     }
     Ok(answer)
 }

@@ -23,7 +23,6 @@ fn every_program_loads_within_its_budget() {
         program.load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
         let info = program.info().expect("the kernel knows it");
         let processed = info.verified_instruction_count().expect("kernel 5.16 counts");
-        println!("{name}: {processed} instructions verified, {} bytes", info.size_jitted());
         assert!(processed <= budget, "{name}: {processed} of {budget} instructions");
     }
 }

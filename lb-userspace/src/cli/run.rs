@@ -16,7 +16,7 @@ use tracing_subscriber::filter::ParseError;
 use super::{Global, runtime};
 use crate::config::{Config, Source};
 use crate::datapath::attach::{Choice, Order};
-use crate::datapath::layout::Capacities;
+use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::NodePortAddresses;
 

@@ -6,35 +6,10 @@ use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::service::{Service, Slot};
-use lb_common::abi::{capacity, counter, map};
+use lb_common::abi::{counter, map};
 use lb_common::net::{Addr4, Addr6};
 
-/// How many entries the maps hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacities {
-    /// Frontends per family.
-    pub frontends: u32,
-    /// Services of both families together, one of them never used (id 0).
-    pub services: u32,
-    /// Slots of all services.
-    pub slots: u32,
-    /// Backends per family, one of them never used (id 0).
-    pub backends: u32,
-    /// Flow entries per family.
-    pub flows: u32,
-}
-
-impl Default for Capacities {
-    fn default() -> Self {
-        Self {
-            frontends: capacity::FRONTENDS,
-            services: capacity::SERVICES,
-            slots: capacity::SLOTS,
-            backends: capacity::BACKENDS,
-            flows: capacity::FLOWS,
-        }
-    }
-}
+use crate::maps::Capacities;
 
 /// A map as the agent wants it.
 #[derive(Clone, Copy, Debug)]

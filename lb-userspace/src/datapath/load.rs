@@ -9,9 +9,10 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
 
 use super::HOOKS;
-use super::layout::{Capacities, Layout, Mismatch, Shape, layouts};
+use super::layout::{Layout, Mismatch, Shape, layouts};
 use super::object::OBJECT;
 use super::pins::Pins;
+use crate::maps::Capacities;
 use crate::netlink::Layer;
 
 /// How many of the last lines of the verifier's log an error shows.
@@ -111,7 +112,8 @@ impl Datapath {
     }
 
     /// The object itself, for what reads its log.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
+    #[cfg(feature = "datapath-log")]
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
 }

@@ -10,6 +10,8 @@ mod clsact;
 pub mod layout;
 mod links;
 pub mod load;
+#[cfg(feature = "datapath-log")]
+pub mod log;
 pub mod object;
 pub mod pins;
 #[cfg(test)]

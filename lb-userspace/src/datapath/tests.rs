@@ -10,10 +10,11 @@ use lb_common::abi::flow::Hook;
 use tempfile::TempDir;
 
 use super::attach::{Attacher, Method, Order};
-use super::layout::{Capacities, layouts};
+use super::layout::layouts;
 use super::load::{Datapath, LoadError};
 use super::pins::Pins;
 use super::{HOOKS, bpffs, cleanup};
+use crate::maps::Capacities;
 use crate::netlink::namespace::{block_on, command, in_namespace};
 use crate::netlink::{InterfaceFilter, Layer, Target, follow, targets};
 
