@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lb_tests::lab::{Namespace, Topology};
 use lb_tests::traffic::{Answer, Connection};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::cluster::{Cluster, cluster_ips};
 
@@ -21,6 +23,7 @@ const PORT: u16 = 41_000;
 #[test]
 fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
     let cluster = Cluster::new(Topology::Routed, 1);
+    stay_on_one_cpu();
     let server = &cluster.servers[0];
     for ns in [&cluster.pod.ns, &server.pod.ns] {
         // No TIME_WAIT: both paths are one connection to the server, which would take a new one by
@@ -51,4 +54,15 @@ fn once(from: &Namespace, dst: SocketAddr, own: SocketAddr, orderly: bool) -> io
         connection.reset()?;
     }
     Ok(answer)
+}
+
+/// Keeps what this thread sends in its order: what two CPUs send may overtake each other on the way,
+/// and a SYN that overtakes the end of the connection before it is not answered.
+fn stay_on_one_cpu() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("ask for the CPUs of this thread");
+    let mut one = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).expect("a legal number"));
+    one.set(first.expect("one CPU is allowed")).expect("a legal number");
+    sched_setaffinity(this, &one).expect("stay on one CPU");
 }
