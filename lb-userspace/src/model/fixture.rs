@@ -54,8 +54,8 @@ pub(crate) fn slice(text: &str, service: &str, endpoints: &str) -> Slice {
 }
 
 /// `.7 L r`: 10.180.0.7 (or a whole address), local or `R`emote or on no known node (`-`), ready.
-/// Other states: `st` serving while terminating, `t` terminating, `n` not ready. Then hints:
-/// `zone:a`, `node:n1`.
+/// Other states: `s` only serving, `st` serving while terminating, `t` terminating, `n` none of
+/// these. Then hints: `zone:a`, `node:n1`.
 pub(crate) fn endpoint(text: &str) -> Endpoint {
     let mut words = text.split_whitespace();
     let address = words.next().unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn endpoint(text: &str) -> Endpoint {
         other => panic!("{other} is not L, R or -"),
     };
     let state = words.next().unwrap();
-    assert!(["r", "st", "t", "n"].contains(&state), "{state} is not r, st, t or n");
+    assert!(["r", "s", "st", "t", "n"].contains(&state), "{state} is no state");
     let hints: Vec<_> = words.map(|hint| hint.split_once(':').unwrap()).collect();
     let hinted = |level: &str| -> BTreeSet<Arc<str>> {
         hints.iter().filter(|(of, _)| *of == level).map(|(_, name)| (*name).into()).collect()
@@ -76,7 +76,7 @@ pub(crate) fn endpoint(text: &str) -> Endpoint {
         address: address.parse().unwrap(),
         node,
         ready: state == "r",
-        serving: state == "r" || state == "st",
+        serving: ["r", "s", "st"].contains(&state),
         terminating: state == "st" || state == "t",
         zone_hints: hinted("zone"),
         node_hints: hinted("node"),

@@ -99,7 +99,7 @@ impl Planner {
         }
         let mut stale = BTreeSet::new();
         for service in &dirty {
-            stale.append(&mut self.claim(service));
+            stale.extend(self.claim(service));
         }
         let concerned: BTreeSet<_> = stale.iter().map(|key| key.name.service.clone()).collect();
         for service in concerned {
@@ -131,7 +131,7 @@ impl Planner {
         }
         let mut stale = BTreeSet::new();
         for (key, claim) in claims {
-            stale.append(&mut self.claims.set(&key, claim));
+            stale.extend(self.claims.set(&key, claim));
             stale.insert(key);
         }
         stale

@@ -73,7 +73,7 @@ fn a_node_without_zone_matches_no_zone_hint() {
 fn the_cluster_list_falls_back_to_terminating_endpoints() {
     check(".1 R r; .2 R st; .3 R t; .4 R n", ".1", "");
     check(".1 R st; .2 R st; .3 R t; .4 R n", ".1 .2", "");
-    check(".1 R t; .2 R n", "", "");
+    check(".1 R t; .2 R n; .3 R s", "", "");
     check("", "", "");
 }
 
@@ -83,7 +83,7 @@ fn the_local_list_falls_back_by_itself() {
     check(".1 L r; .2 L st; .3 R r", ".1 .3", ".1");
     check(".1 L st; .2 L t; .3 R r", ".3", ".1");
     check(".1 R r; .2 - r", ".1 .2", "");
-    check(".1 L n; .2 R r", ".2", "");
+    check(".1 L n; .2 R r; .3 L s", ".2", "");
     // Topology never narrows it.
     check(".1 L r node:n1; .2 L r node:n2", ".1", ".1 .2");
 }

@@ -297,6 +297,26 @@ fn what_did_not_change_is_not_told_again() {
     assert!(news.iter().all(|event| matches!(event, Event::File(..))), "{news:?}");
 }
 
+#[test]
+fn reading_a_file_is_no_change_of_it() {
+    use notify::event::{CreateKind, ModifyKind, RemoveKind};
+    for change in [
+        EventKind::Any,
+        EventKind::Create(CreateKind::File),
+        EventKind::Modify(ModifyKind::Any),
+        EventKind::Remove(RemoveKind::File),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)),
+    ] {
+        assert!(is_change(change), "{change:?}");
+    }
+    for reading in [
+        EventKind::Access(AccessKind::Open(AccessMode::Any)),
+        EventKind::Access(AccessKind::Close(AccessMode::Read)),
+    ] {
+        assert!(!is_change(reading), "{reading:?}");
+    }
+}
+
 /// The whole source with a real watch: the next list arrives without anybody asking for it.
 #[tokio::test(flavor = "current_thread")]
 async fn changes_of_the_directory_are_noticed() {
