@@ -1,27 +1,40 @@
 //! `demo`: a small cluster of namespaces on this machine, to look at.
 
-use anyhow::Result;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
-use crate::needs::Group;
-use crate::progress::{Progress, stream};
+use anyhow::{Context as _, Result, ensure};
+
+use crate::needs::{Group, is_root};
+use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
 /// Show Waggle at work on this machine: namespaces as nodes and pods, no cluster needed (root).
+///
+/// It sends real HTTP requests to a Service with three pods, shows who answered, shows the maps,
+/// and scales the Service. Everything it makes is its own and is taken down at the end, after
+/// Ctrl-C as well.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Arguments of the demo; `cargo xtask demo -- --help` lists them.
-    #[arg(last = true, value_name = "ARG")]
-    passed_on: Vec<String>,
+    /// Keep the last node until Enter is pressed, to look around in it.
+    #[arg(long)]
+    stay: bool,
 }
 
-/// Runs the command.
+/// Runs the command; the demo takes this process's place, so that the terminal's signals are its own.
 pub(crate) fn run(args: &Args, workspace: &Workspace, progress: Progress) -> Result<()> {
+    ensure!(
+        is_root(),
+        "the demo makes network namespaces and loads kernel programs: run it as root"
+    );
     setup::need(&[Group::Build, Group::Test], progress)?;
     let release = build::Args { release: true, ..build::Args::default() };
     let agent = build::build(release, workspace, progress)?;
-    let mut command = workspace.cargo("run");
-    command.args(["--quiet", "--package", "lb-tests", "--example", "demo", "--"]);
-    command.args(&args.passed_on).env("WAGGLE_BIN", agent);
-    stream(command)
+    let mut example = workspace.cargo("build");
+    example.args(["--package", "lb-tests", "--example", "demo"]);
+    progress.step("build the demo", example)?;
+    let mut demo = Command::new(workspace.target.join("debug/examples/demo"));
+    demo.args(args.stay.then_some("--stay")).env("WAGGLE_BIN", agent);
+    Err(demo.exec()).context("start the demo")
 }

@@ -26,7 +26,7 @@ pub(super) const NAMESPACES: &str = "/run/netns";
 pub fn require_root() {
     assert!(
         Uid::effective().is_root(),
-        "this test builds network namespaces and needs root: run it with sudo or in a privileged container"
+        "network namespaces are made by root only: run this with sudo or in a privileged container"
     );
 }
 
