@@ -3,6 +3,7 @@
 //! They read the pinned maps, so they need no agent.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -122,13 +123,12 @@ struct FlowLine {
 
 impl FlowLine {
     fn cells(&self) -> [String; 8] {
-        let state = if self.state.is_empty() { "new" } else { &self.state };
         [
             self.client.clone(),
             self.frontend.clone(),
             self.backend.clone(),
             self.service.clone(),
-            state.to_owned(),
+            stage(&self.state).to_owned(),
             format!("{}s", self.idle_s),
             self.packets.to_string(),
             self.bytes.to_string(),
@@ -138,9 +138,11 @@ impl FlowLine {
 
 fn open(global: &Global) -> anyhow::Result<KernelMaps> {
     let directory = Pins::new(&global.bpffs).maps();
-    KernelMaps::from_pins(&directory).with_context(|| {
-        format!("open the maps in {}; has the agent run, and are you root?", directory.display())
-    })
+    let shown = directory.display();
+    fs::metadata(&directory).with_context(|| {
+        format!("find maps in {shown}; has an agent run with this --bpffs, and are you root?")
+    })?;
+    KernelMaps::from_pins(&directory).with_context(|| format!("open the maps in {shown}"))
 }
 
 fn now() -> anyhow::Result<Ticks> {
@@ -205,6 +207,18 @@ fn flow_lines(flows: &[FlowRow], services: &[ServiceRow], now: Ticks) -> Vec<Flo
         })
     };
     flows.iter().filter(|row| !row.reply).filter_map(line).collect()
+}
+
+/// How far a flow has come, of the events seen in it.
+fn stage(state: &str) -> &'static str {
+    let has = |event| state.split(',').any(|word| word == event);
+    match (has("client-fin"), has("server-fin")) {
+        _ if has("reset") => "reset",
+        (true, true) => "closed",
+        (true, false) | (false, true) => "closing",
+        (false, false) if has("replied") => "open",
+        (false, false) => "new",
+    }
 }
 
 /// Whether `name`, `namespace/name:port/PROTOCOL`, is `wanted` or a port of it.
@@ -305,12 +319,19 @@ mod tests {
             "10.96.0.10:80/TCP",
             "10.1.0.3:8080",
             "demo/web:http/TCP",
-            "replied",
+            "open",
             "10s",
             "4",
             "200",
         ];
         assert_eq!(lines.concat(), expected);
+    }
+
+    #[test]
+    fn a_flow_is_new_open_closing_closed_or_reset() {
+        let stages =
+            ["", "replied", "replied,client-fin", "client-fin,server-fin", "replied,reset"];
+        assert_eq!(stages.map(stage), ["new", "open", "closing", "closed", "reset"]);
     }
 
     #[test]

@@ -36,14 +36,17 @@ Examples:
   waggle run --kubeconfig ~/.kube/config --node-name node-1
   waggle cleanup                        take everything down again";
 
+/// The heading of [`Global`], which would else stand between the flags of a command.
+const EVERYWHERE: &str = "For every command";
+
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub struct Global {
     /// The BPF file system under which maps and links are pinned
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", default_value = "/sys/fs/bpf")]
     bpffs: PathBuf,
     /// How results are printed
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT", default_value = "table")]
     output: Format,
 }
 

@@ -61,7 +61,7 @@ fn show(stay: bool) {
 /// Builds a node, shows everything on it and takes it down.
 fn show_node(screen: Screen, topology: Topology, pods: &str, stay: bool) {
     screen.section(&format!("{topology:?}: {pods}"));
-    let mut world = screen.wait("build the node, start the agent", || World::new(topology));
+    let mut world = screen::wait("build the node, start the agent", || World::new(topology));
     show_requests(screen, &world);
     maps::show(screen, &world);
     show_scaling(screen, &mut world);
@@ -74,7 +74,7 @@ fn show_requests(screen: Screen, world: &World) {
     screen.headline(&format!("{TIMES} new connections to each address of the Service"));
     let rounds = world.targets().map(|target| {
         let title = format!("ask {} {TIMES} times", target.dst);
-        screen.wait(&title, || Round::new(&target))
+        screen::wait(&title, || Round::new(&target))
     });
     println!("{}", requests::table(&rounds));
     println!(
@@ -89,7 +89,7 @@ fn show_scaling(screen: Screen, world: &mut World) {
     let all = world.pods.len();
     screen.headline(&format!("The EndpointSlices shrink from {all} endpoints to 1, and grow back"));
     for count in [1, all] {
-        screen.wait(&format!("wait for {count} of {all} pods to answer"), || world.scale(count));
+        screen::wait(&format!("wait for {count} of {all} pods to answer"), || world.scale(count));
         let [target, ..] = world.targets();
         let round = Round::new(&target);
         let noun = if count == 1 { "endpoint: " } else { "endpoints:" };

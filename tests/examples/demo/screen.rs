@@ -28,13 +28,13 @@ impl Screen {
         let (bold, plain) = if self.is_bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         println!("\n{bold}{title}{plain}");
     }
+}
 
-    /// Does `work` while a spinner on standard error says what is being done.
-    pub(crate) fn wait<T>(self, title: &str, work: impl FnOnce() -> T) -> T {
-        let spinner = ProgressBar::new_spinner().with_message(format!("{title} …"));
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        let result = work();
-        spinner.finish_and_clear();
-        result
-    }
+/// Does `work` while a spinner on standard error says what is being done.
+pub(crate) fn wait<T>(title: &str, work: impl FnOnce() -> T) -> T {
+    let spinner = ProgressBar::new_spinner().with_message(format!("{title} …"));
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let result = work();
+    spinner.finish_and_clear();
+    result
 }
