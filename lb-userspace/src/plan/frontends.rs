@@ -22,7 +22,10 @@ pub(super) fn frontends(
     let external =
         FrontendUse { local: service.external_policy == TrafficPolicy::Local, external: true };
     let cluster_ips = service.cluster_ips.iter().map(|&ip| (ip, port.port, internal));
-    let external_ips = service.load_balancer_ips.iter().chain(&service.external_ips);
+    // Until the datapath looks at source ranges, an address that they should guard stays closed.
+    let guarded = service.source_ranges.iter().any(|range| Family::of(&range.addr()) == family);
+    let load_balancer_ips = service.load_balancer_ips.iter().filter(|_| !guarded);
+    let external_ips = load_balancer_ips.chain(&service.external_ips);
     let external_ips = external_ips.map(|&ip| (ip, port.port, external));
     let node_ports = port
         .node_port

@@ -9,7 +9,7 @@ use lb_common::net::Family;
 
 use crate::model::Node;
 
-/// The setting `--node-port-addresses`: `primary`, `all`, or a list of CIDRs.
+/// The setting `--nodeport-addresses`: `primary`, `all`, or a list of CIDRs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// The first address of the Node object per family; while there is no Node object, all.
@@ -22,7 +22,7 @@ pub enum NodePortAddresses {
     Cidrs(Vec<IpNet>),
 }
 
-/// Why a value of `--node-port-addresses` cannot be used.
+/// Why a value of `--nodeport-addresses` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} names no node port addresses; use primary, all, or CIDRs separated by commas")]
 pub struct BadNodePortAddresses {

@@ -54,7 +54,7 @@ fn show(stay: bool) {
     );
     if !stay {
         println!("\nNext: cargo xtask demo --stay      look around in the last node");
-        println!("      target/release/waggle check  is this machine ready to be a node of yours?");
+        println!("      target/debug/waggle check  is this machine ready to be a node of yours?");
     }
 }
 

@@ -109,8 +109,8 @@ impl World {
         format!(
             "  ip netns exec {client} curl -s http://{}/
   ip netns exec {node} ip address
-  target/release/waggle flows --bpffs {bpffs}
-  target/release/waggle dump --bpffs {bpffs}
+  target/debug/waggle flows --bpffs {bpffs}
+  target/debug/waggle dump --bpffs {bpffs}
   editor {manifests}/web-endpoints.yaml",
             node_port.dst
         )

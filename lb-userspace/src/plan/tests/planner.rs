@@ -157,6 +157,16 @@ fn a_service_is_reached_only_in_the_families_of_its_cluster_ips() {
     ));
 }
 
+/// A guard that nobody stands at must not leave the door open (§4.5); other addresses have none.
+#[test]
+fn an_address_with_source_ranges_stays_closed_while_the_datapath_does_not_look_at_them() {
+    let mut now = Applied::new(planner());
+    let mut web = exposed(TrafficPolicy::Cluster, TrafficPolicy::Cluster);
+    web.source_ranges.insert("203.0.113.0/25".parse().unwrap());
+    now.put(web);
+    assert_eq!(now.frontends(), "172.30.0.41:80/TCP, 192.0.2.1:80/TCP external");
+}
+
 /// §10.12, first case.
 #[test]
 fn every_port_of_every_service_is_an_entry_of_its_own() {
