@@ -11,6 +11,8 @@
 #![cfg_attr(not(any(test, feature = "native", feature = "user")), no_std)]
 
 pub mod abi;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod clock;
 pub mod csum;
 pub mod decide;

@@ -79,4 +79,4 @@ macro_rules! assert_layout {
         unsafe impl aya::Pod for $type {}
     };
 }
-use assert_layout;
+pub(crate) use assert_layout;
