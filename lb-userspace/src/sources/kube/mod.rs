@@ -10,6 +10,7 @@ mod tests;
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures::StreamExt as _;
@@ -22,11 +23,16 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::convert;
 use crate::model::{NamespacedName, Outcome};
 use crate::store::{Event, Update};
+
+/// The pause before a list that replaces a lost watch: as long as the first of the backoff, which
+/// begins anew with it.
+const BEFORE_LIST: Duration = Duration::from_millis(800);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
 /// or the Pod's service account names. Nothing is sent yet.
@@ -80,7 +86,8 @@ async fn watch<K, T>(
     // brings what they lack. Thousands of agents that start at once do not burden etcd.
     let config = config.any_semantic();
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let mut stream = watcher(api, config).default_backoff().boxed();
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let mut stream = begin();
     let mut list = List::default();
     while let Some(event) = stream.next().await {
         let update = match event {
@@ -88,6 +95,10 @@ async fn watch<K, T>(
             Err(error) => {
                 let plural = K::plural(&());
                 warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
+                if is_gone(&error) {
+                    sleep(BEFORE_LIST).await;
+                    stream = begin();
+                }
                 None
             }
         };
@@ -97,6 +108,12 @@ async fn watch<K, T>(
             return;
         }
     }
+}
+
+/// Whether a watch cannot go on from the version it has. The watcher lists anew when it learns so
+/// from an event; when the status of the answer says so, it asks for the same version for ever.
+fn is_gone(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// Why a list or a watch failed, in one line, and what to do about a refusal.
