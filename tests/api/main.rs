@@ -1,8 +1,18 @@
-//! The agent against the API server of the lab; needs nothing.
+//! The agent against the API server of the lab: what is in the cluster is in the kernel's maps.
+//!
+//! Needs root, because the maps are real: the agent runs in a node of the lab, loads its programs and
+//! pins its maps as on any node. No traffic is sent; the network layer does that.
 #![expect(
     clippy::tests_outside_test_module,
     clippy::unwrap_used,
     reason = "the whole crate is tests"
 )]
 
+mod changes;
+mod refusals;
+mod restarts;
 mod server;
+mod trouble;
+mod view;
+mod watches;
+mod world;

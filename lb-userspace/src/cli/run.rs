@@ -90,7 +90,8 @@ struct CapacityArgs {
 #[command(next_help_heading = "Logging, on stderr")]
 struct LogArgs {
     /// A level (error, warn, info, debug, trace), or levels by module: `info,lb_userspace=debug`
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
+    // What the client library logs of its errors, the agent says better.
+    #[arg(long, value_name = "LEVEL", default_value = "info,kube_client=off", value_parser = log_filter)]
     log_level: String,
     /// How log lines look
     #[arg(long, value_name = "FORMAT", default_value = "text")]

@@ -2,7 +2,8 @@
 //!
 //! It keeps a few kinds of objects (see [`RESOURCES`]), lists them in pages, watches them with
 //! selectors and bookmarks, and can be told to disconnect, to forget its history (410 Gone), to hang,
-//! to refuse and to talk garbage. It checks nothing of what an object says beyond its name.
+//! to refuse, to hold back one kind and to
+//! talk garbage. It checks nothing of what an object says beyond its name.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -146,6 +147,17 @@ impl ApiServer {
         self.shared.change(|state| state.trouble = trouble);
     }
 
+    /// Lets every request for a resource such as `services` wait until [`Self::release`], while all
+    /// others are answered.
+    pub fn hold(&self, plural: &str) {
+        self.shared.change(|state| state.held = Some(plural.to_owned()));
+    }
+
+    /// Answers what [`Self::hold`] let wait.
+    pub fn release(&self) {
+        self.shared.change(|state| state.held = None);
+    }
+
     /// Every request so far as `METHOD path?query`, the query decoded.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -176,6 +188,8 @@ struct Shared {
 struct State {
     store: Store,
     trouble: Trouble,
+    /// The last part of the paths whose requests wait.
+    held: Option<String>,
     gone: Gone,
     /// How often watches were disconnected: one that began under another number ends.
     disconnects: u64,
@@ -183,6 +197,16 @@ struct State {
     bookmarks: u64,
     watches: usize,
     requests: Vec<String>,
+}
+
+impl State {
+    /// What happens to requests for this path now.
+    fn trouble_of(&self, path: &str) -> Trouble {
+        match &self.held {
+            Some(held) if path.rsplit('/').next() == Some(held) => Trouble::Pause,
+            _ => self.trouble,
+        }
+    }
 }
 
 impl Shared {

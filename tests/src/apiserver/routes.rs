@@ -58,7 +58,7 @@ async fn troubled(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     let mut changed = shared.changed.subscribe();
     loop {
         changed.borrow_and_update();
-        let trouble = shared.state().trouble;
+        let trouble = shared.state().trouble_of(request.uri().path());
         match trouble {
             Trouble::None => return next.run(request).await,
             Trouble::Garbage => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::libc::linger;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
+use serde_json::Value;
 use tokio::net::TcpSocket;
 
 use super::Greeting;
@@ -76,6 +77,11 @@ impl Connection {
     /// Posts `body` to `path` and reads the whole answer; the connection stays open.
     pub fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Answer> {
         self.send("POST", path, "", body)
+    }
+
+    /// Sends JSON to `path` by any method and reads the whole answer; the connection stays open.
+    pub fn send_json(&mut self, method: &str, path: &str, body: &Value) -> io::Result<Answer> {
+        self.send(method, path, "Content-Type: application/json\r\n", body.to_string().as_bytes())
     }
 
     /// Sends a request for `path` without waiting for its answer: the next [`Self::receive`] is it.

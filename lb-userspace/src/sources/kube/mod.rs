@@ -7,39 +7,52 @@
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use futures::StreamExt as _;
 use futures::future::join3;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::convert;
 use crate::model::{NamespacedName, Outcome};
 use crate::store::{Event, Update};
 
+/// The pause before a list that replaces a lost watch: as long as the first of the backoff, which
+/// begins anew with it.
+const BEFORE_LIST: Duration = Duration::from_millis(800);
+
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
 /// or the Pod's service account names. Nothing is sent yet.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     let config = match kubeconfig {
-        Some(path) => {
-            let read = || format!("read the kubeconfig {}", path.display());
-            let kubeconfig = Kubeconfig::read_from(path).with_context(read)?;
-            let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(read)?
-        }
+        Some(path) => from_file(path).await.map_err(|error| {
+            let reason = cause(&error);
+            anyhow!(
+                "read the kubeconfig {}: {reason}; give --kubeconfig a file that kubectl can use",
+                path.display()
+            )
+        })?,
         None => Config::infer().await.context("find the API server; give --kubeconfig")?,
     };
     Client::try_from(config).context("make a client of the API server")
+}
+
+async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
+    let kubeconfig = Kubeconfig::read_from(path)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }
 
 /// Sends what the API server says until nobody receives any more.
@@ -73,14 +86,19 @@ async fn watch<K, T>(
     // brings what they lack. Thousands of agents that start at once do not burden etcd.
     let config = config.any_semantic();
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let mut stream = watcher(api, config).default_backoff().boxed();
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let mut stream = begin();
     let mut list = List::default();
     while let Some(event) = stream.next().await {
         let update = match event {
             Ok(event) => list.take_in(event, |object| outcome(object, convert)),
             Err(error) => {
-                let error = anyhow::Error::from(error);
-                warn!(kind = %K::kind(&()), error = format!("{error:#}"), "watch failed; retrying");
+                let plural = K::plural(&());
+                warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
+                if is_gone(&error) {
+                    sleep(BEFORE_LIST).await;
+                    stream = begin();
+                }
                 None
             }
         };
@@ -90,6 +108,41 @@ async fn watch<K, T>(
             return;
         }
     }
+}
+
+/// Whether a watch cannot go on from the version it has. The watcher lists anew when it learns so
+/// from an event; when the status of the answer says so, it asks for the same version for ever.
+fn is_gone(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// Why a list or a watch failed, in one line, and what to do about a refusal.
+fn reason(error: &watcher::Error, plural: &str) -> String {
+    let status = match error {
+        watcher::Error::WatchError(status) => status,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
+        other => return cause(other),
+    };
+    let (code, message) = (status.code, &status.message);
+    match code {
+        401 => format!(
+            "the API server does not know us (401, {message}); check the credentials in \
+             --kubeconfig, or the pod's service account"
+        ),
+        403 => format!(
+            "the API server forbids it (403, {message}); let the agent's ClusterRole get, list \
+             and watch {plural}"
+        ),
+        _ => format!("the API server answers {code}, {message}"),
+    }
+}
+
+/// The innermost error, in one line: those around it repeat it.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let innermost = anyhow::Chain::new(error).last().unwrap_or(error);
+    innermost.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 type Named<T> = (NamespacedName, Outcome<T>);

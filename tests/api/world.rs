@@ -1,0 +1,218 @@
+//! A node, an API server that it reaches, and a running agent.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lb_tests::apiserver::{ApiServer, Trouble};
+use lb_tests::lab::{
+    self, Agent, Bpffs, Lab, Node, ROUTER_V4, Topology, temporary_directory, wait_until,
+};
+use lb_tests::objects::{self, Protocol::Tcp, Service, Slice, service, slice};
+use lb_tests::traffic::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::view::{ids, view};
+
+/// How long anything may take before a test gives up: the pause between two tries of a watch grows
+/// to half a minute.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The world that the agent's tests start from. Fields are dropped in their order: the agent goes
+/// before the namespaces it is in.
+pub(crate) struct World {
+    pub(crate) agent: Agent,
+    pub(crate) server: Option<ApiServer>,
+    pub(crate) node: Node,
+    bpffs: Bpffs,
+    lab: Lab,
+    _files: TempDir,
+}
+
+impl World {
+    /// The cluster has one node and no service; the agent has just been started.
+    pub(crate) fn new() -> Self {
+        Self::with_server(|lab| {
+            let server = serve(lab);
+            Some(server)
+        })
+    }
+
+    /// As [`Self::new`], with `default/web` served by [`endpoints`] `[2, 3]`, and in the maps.
+    pub(crate) fn with_web() -> Self {
+        let mut world = Self::new();
+        world.server().apply(&web());
+        world.server().apply(&endpoints(&[2, 3]));
+        world.until_maps_are(&web_served_by(&[2, 3]));
+        world
+    }
+
+    /// The API server is not up yet.
+    pub(crate) fn without_server() -> Self {
+        Self::with_server(|_| None)
+    }
+
+    fn with_server(server: impl FnOnce(&Lab) -> Option<ApiServer>) -> Self {
+        let lab = Lab::new();
+        let node = lab.node(Topology::Routed);
+        let (bpffs, files) = (Bpffs::new(), temporary_directory("agent"));
+        let server = server(&lab);
+        if let Some(server) = &server {
+            server.apply(&objects::Node::from(&node));
+        }
+        let kubeconfig = files.path().join("kubeconfig");
+        write_kubeconfig(&kubeconfig);
+        let agent = Agent::start(&node.ns, arguments(&node, &bpffs, kubeconfig));
+        Self { agent, server, node, bpffs, lab, _files: files }
+    }
+
+    /// The API server comes up, or comes back without any memory.
+    pub(crate) fn start_server(&mut self) {
+        let server = serve(&self.lab);
+        server.apply(&objects::Node::from(&self.node));
+        self.server = Some(server);
+    }
+
+    #[track_caller]
+    pub(crate) fn server(&self) -> &ApiServer {
+        self.server.as_ref().expect("the API server is up")
+    }
+
+    /// Sends an object over HTTP from the node; panics unless the answer is `expected`.
+    #[track_caller]
+    pub(crate) fn send(&self, method: &str, path: &str, object: &Value, expected: u16) {
+        let mut connection =
+            Connection::open(&self.node.ns, self.server().address(), None, PATIENCE).unwrap();
+        let answer = connection.send_json(method, path, object).unwrap();
+        let body = String::from_utf8_lossy(&answer.body);
+        assert_eq!(answer.status, expected, "{method} {path}: {body}");
+    }
+
+    /// `waggle dump` as JSON; an error until there is something to dump.
+    pub(crate) fn dump(&self) -> Result<Value, String> {
+        let bpffs = self.bpffs.path().to_str().unwrap();
+        let output = lab::waggle(&self.node.ns, &["dump", "-o", "json", "--bpffs", bpffs]);
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn maps(&self) -> String {
+        view(&self.dump().unwrap())
+    }
+
+    pub(crate) fn ids(&self) -> std::collections::BTreeMap<String, u64> {
+        ids(&self.dump().unwrap())
+    }
+
+    /// Waits until the maps are as expected, and tells how long that took.
+    #[track_caller]
+    pub(crate) fn until_maps_are(&mut self, expected: &str) {
+        let started = Instant::now();
+        let expected = lines(expected);
+        let (bpffs, node) = (self.bpffs.path().to_str().unwrap().to_owned(), &self.node.ns);
+        self.agent.wait_ready(&format!("the maps are\n{expected}\n"), PATIENCE, || {
+            let output = lab::waggle(node, &["dump", "-o", "json", "--bpffs", &bpffs]);
+            let dump = serde_json::from_slice(&output.stdout)
+                .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+            let found = view(&dump);
+            if found == expected { Ok(()) } else { Err(format!("they are\n{found}")) }
+        });
+        eprintln!("the maps were right after {} ms", started.elapsed().as_millis());
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_maps_are(&self, expected: &str) {
+        assert_eq!(self.maps(), lines(expected));
+    }
+
+    /// Waits until the agent has asked the server `count` more times for a path that contains `what`.
+    #[track_caller]
+    pub(crate) fn until_asked(&self, what: &str, count: usize) {
+        let asked = || self.server().requests().iter().filter(|line| line.contains(what)).count();
+        let before = asked();
+        wait_until("the agent has asked again", PATIENCE, || asked() >= before + count);
+    }
+
+    /// Waits until all three watches run.
+    #[track_caller]
+    pub(crate) fn until_watching(&self) {
+        wait_until("three watches run", PATIENCE, || self.server().watches() == 3);
+    }
+
+    /// Ends all watches; those that come after them meet the trouble.
+    #[track_caller]
+    pub(crate) fn disconnect_into(&self, trouble: Trouble) {
+        self.until_watching();
+        self.server().trouble(trouble);
+        self.server().disconnect_watches();
+        wait_until("no watch runs", PATIENCE, || self.server().watches() == 0);
+    }
+}
+
+/// The service `default/web` without its endpoints.
+pub(crate) fn web() -> Service {
+    service("default/web").cluster_ip("10.96.0.10").port("http", 80, Tcp)
+}
+
+/// Another service, `default/NAME`, at 10.96.1.`number`.
+pub(crate) fn other(name: &str, number: u8) -> Service {
+    let name = format!("default/{name}");
+    service(&name).cluster_ip(&format!("10.96.1.{number}")).port("", 53, Tcp)
+}
+
+/// The slice `default/web-1` of `default/web` with the endpoints 10.1.0.*n*:8080.
+pub(crate) fn endpoints(numbers: &[u8]) -> Slice {
+    let slice = slice("default/web-1").service("web").port("http", 8080, Tcp);
+    numbers.iter().fold(slice, |slice, n| slice.endpoint(&format!("10.1.0.{n}")))
+}
+
+/// The line of `default/web` with its endpoints 10.1.0.*n*.
+pub(crate) fn web_served_by(numbers: &[u8]) -> String {
+    let backends: Vec<_> = numbers.iter().map(|n| format!("10.1.0.{n}:8080")).collect();
+    format!("10.96.0.10:80/TCP default/web:http/TCP: {}", backends.join(" ")).trim().to_owned()
+}
+
+/// Every line trimmed, empty ones left out, sorted.
+fn lines(text: &str) -> String {
+    let mut lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(ROUTER_V4), 6443)
+}
+
+fn serve(lab: &Lab) -> ApiServer {
+    ApiServer::start_in(&lab.router, address())
+}
+
+/// One that is there before the server is.
+fn write_kubeconfig(path: &std::path::Path) {
+    let text = format!(
+        "apiVersion: v1
+kind: Config
+clusters: [{{name: lab, cluster: {{server: 'http://{}'}}}}]
+users: [{{name: agent, user: {{}}}}]
+contexts: [{{name: lab, context: {{cluster: lab, user: agent}}}}]
+current-context: lab
+",
+        address()
+    );
+    std::fs::write(path, text).unwrap();
+}
+
+fn arguments(node: &Node, bpffs: &Bpffs, kubeconfig: PathBuf) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["run".into(), "--kubeconfig".into(), kubeconfig.into()];
+    arguments.extend(["--node-name".into(), node.name.clone().into()]);
+    arguments.extend(["--bpffs".into(), bpffs.path().as_os_str().to_owned()]);
+    // Small maps: they are made, dumped and unmade many times.
+    let sizes =
+        ["--max-services=256", "--max-slots=1024", "--max-backends=256", "--max-flows=1024"];
+    arguments.extend(sizes.map(OsString::from));
+    arguments
+}
