@@ -26,6 +26,8 @@ const FAULTS: [usize; 3] = [10, 3, 2];
 fn objects_become_maps_whatever_fails_and_restarts() {
     let mut problems = Vec::new();
     for path in files() {
+        // The maps panic, without knowing of files, as soon as something dangles.
+        eprintln!("{}", path.display());
         let mut scenario = Scenario::read(path);
         let new = run(&mut scenario.stages);
         if std::env::var_os("UPDATE_EXPECT").is_some() {
@@ -63,7 +65,7 @@ fn run(stages: &mut [Stage]) -> Vec<String> {
             }
         };
         let before = objects.clone();
-        changes.iter().for_each(|event| objects.take(event));
+        objects.take(changes);
 
         exact.tell(changes);
         let rejections = exact.rejections();

@@ -81,13 +81,15 @@ pub(super) struct Objects {
 type Known<T> = BTreeMap<NamespacedName, Outcome<T>>;
 
 impl Objects {
-    /// Follows a change.
-    pub(super) fn take(&mut self, event: &Event) {
-        match event {
-            Event::Services(update) => take(&mut self.services, update),
-            Event::Slices(update) => take(&mut self.slices, update),
-            Event::Nodes(update) => take(&mut self.nodes, update),
-            Event::File(..) | Event::Origins(_) => {}
+    /// Follows `changes`.
+    pub(super) fn take(&mut self, changes: &[Event]) {
+        for event in changes {
+            match event {
+                Event::Services(update) => take(&mut self.services, update),
+                Event::Slices(update) => take(&mut self.slices, update),
+                Event::Nodes(update) => take(&mut self.nodes, update),
+                Event::File(..) | Event::Origins(_) => {}
+            }
         }
     }
 
