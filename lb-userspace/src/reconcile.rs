@@ -64,6 +64,12 @@ impl<M: Maps> Reconciler<M> {
         &mut self.planner
     }
 
+    /// What it writes to.
+    #[must_use]
+    pub const fn maps(&self) -> &M {
+        &self.maps
+    }
+
     /// Writes what changed and what failed before. `now` is monotonic time since any fixed moment.
     ///
     /// Returns how long to wait before the next try, if something is left to do.

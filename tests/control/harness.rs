@@ -97,28 +97,3 @@ impl<M: Maps + ReadBack> World<M> {
         Dump::new(&self.maps.snapshot().expect("maps that can be read")).text(ids)
     }
 }
-
-/// Steps, and the maps after them as text.
-pub(crate) type Stage = (Vec<Step>, &'static str);
-
-/// Runs `stages` three times: exactly; with every tenth write failing; with a restart before every
-/// step.
-#[track_caller]
-pub(crate) fn check(stages: &[Stage]) {
-    let (mut exact, mut flaky, mut restarted) = (World::new(), World::flaky(10), World::new());
-    for (steps, expected) in stages {
-        for step in steps {
-            exact.step(step).expect("maps without faults");
-            flaky.insist(step);
-            restarted.restart();
-            restarted.step(step).expect("maps without faults");
-        }
-        assert_eq!(lines(&exact.dump(Ids::Shown)), lines(expected), "exactly");
-        assert_eq!(lines(&flaky.dump(Ids::Masked)), lines(&exact.dump(Ids::Masked)), "with faults");
-        assert_eq!(lines(&restarted.dump(Ids::Shown)), lines(expected), "with restarts");
-    }
-}
-
-fn lines(text: &str) -> Vec<&str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
-}

@@ -1,4 +1,4 @@
-//! The control layer: plans in, map contents out, over maps in memory. Needs nothing.
+//! The control layer: Kubernetes objects or plans in, map contents out, over maps in memory. Needs nothing.
 //!
 //! The maps assert after every single write that nothing visible dangles (I4).
 

@@ -1,131 +1,111 @@
-//! What the maps hold after which plans.
+//! Scenarios: Kubernetes objects in as YAML, text of all maps out (`scenarios/file.rs` says how).
+//!
+//! Each file of `scenarios/` runs exactly; over maps of which one in so many writes fails, tried
+//! again until it converges; with a restart before the changes that lead to an `Expect`; and with
+//! these changes made while the agent is down. All but the first are compared without ids.
+//!
+//! With `UPDATE_EXPECT=1` every `Expect` is rewritten to what came out; the test still fails and
+//! says what has changed.
 
-use crate::harness::{check, gone, put};
-use crate::plans::{key, key6, plan};
+mod agent;
+mod file;
+
+use std::fs;
+use std::path::PathBuf;
+
+use lb_userspace::maps::dump::Ids;
+use lb_userspace::maps::fake::{Fake, Flaky};
+
+use agent::{Agent, Objects};
+use file::{Scenario, Stage};
+
+/// Of so many writes one fails: rarely, and so often that the shortest scenario meets several.
+const FAULTS: [usize; 3] = [10, 3, 2];
 
 #[test]
-fn a_service_appears_changes_and_disappears() {
-    let web = || plan().cluster_ip("10.96.0.10:80").there("10.1.1.2:8080");
-    check(&[
-        (
-            vec![put(key("web"), web())],
-            "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-             SERVICES 1 demo/web:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-             BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving",
-        ),
-        (
-            vec![put(key("web"), web().here("10.1.0.2:8080").local_node_port("192.0.2.1:30080"))],
-            "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-             FRONTENDS_V4 192.0.2.1:30080/TCP service=1 flags=external,local
-             SERVICES 1 demo/web:http/TCP IPv4 cluster=[2 1] local=[2] affinity=0s
-             BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving
-             BACKENDS_V4 2 10.1.0.2:8080 service=1 generation=1 serving,local",
-        ),
-        (
-            vec![put(
-                key("web"),
-                plan().cluster_ip("10.96.0.10:80").here("10.1.0.2:8080").affinity(60),
-            )],
-            "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-             SERVICES 1 demo/web:http/TCP IPv4 cluster=[2] local=[2] affinity=60s
-             BACKENDS_V4 2 10.1.0.2:8080 service=1 generation=1 serving,local",
-        ),
-        (vec![gone(key("web"))], ""),
-    ]);
+fn objects_become_maps_whatever_fails_and_restarts() {
+    let mut problems = Vec::new();
+    for path in files() {
+        // The maps panic, without knowing of files, as soon as something dangles.
+        eprintln!("{}", path.display());
+        let mut scenario = Scenario::read(path);
+        let new = run(&mut scenario.stages);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            scenario.write();
+        }
+        problems
+            .extend(new.iter().map(|problem| format!("{}: {problem}", scenario.path.display())));
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-#[test]
-fn an_id_that_is_used_again_has_the_next_generation() {
-    let with = |pod| plan().cluster_ip("10.96.0.10:80").there(pod);
-    check(&[(
-        vec![
-            put(key("web"), with("10.1.1.2:8080")),
-            put(key("web"), with("10.1.1.3:8080")),
-            put(key("web"), with("10.1.1.4:8080")),
-        ],
-        "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-         SERVICES 1 demo/web:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-         BACKENDS_V4 1 10.1.1.4:8080 service=1 generation=2 serving",
-    )]);
+fn files() -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("control/scenarios");
+    let entries = fs::read_dir(&folder).expect("read the folder of scenarios");
+    let paths = entries.map(|entry| entry.expect("read the folder of scenarios").path());
+    let mut files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no scenarios in {}", folder.display());
+    files
 }
 
-#[test]
-fn a_terminating_endpoint_stays_until_it_is_gone() {
-    let web = || plan().cluster_ip("10.96.0.10:80").there("10.1.1.2:8080");
-    check(&[
-        (
-            vec![
-                put(key("web"), web().there("10.1.1.3:8080")),
-                put(key("web"), web().leaving("10.1.1.3:8080", true)),
-            ],
-            "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-             SERVICES 1 demo/web:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-             BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving
-             BACKENDS_V4 2 10.1.1.3:8080 service=1 generation=1 serving",
-        ),
-        (
-            vec![put(key("web"), web().leaving("10.1.1.3:8080", false))],
-            "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-             SERVICES 1 demo/web:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-             BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving
-             BACKENDS_V4 2 10.1.1.3:8080 service=1 generation=1",
-        ),
-    ]);
+/// Plays all stages; what came out takes the place of what was expected.
+fn run(stages: &mut [Stage]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut exact = Agent::new(Fake::default());
+    let mut flaky = FAULTS.map(|every| Agent::new(Flaky::new(Fake::default(), every)));
+    let (mut restarted, mut away) = (Agent::new(Fake::default()), Agent::new(Fake::default()));
+    let mut objects = Objects::default();
+    for (number, Stage { changes, expect, .. }) in (1..).zip(stages) {
+        let mut compare = |what: &str, expected: &str, actual: &str| {
+            if expected != actual {
+                let difference = difference(expected, actual);
+                problems.push(format!("Expect {number}, {what}:\n{difference}"));
+            }
+        };
+        let before = objects.clone();
+        objects.take(changes);
+
+        exact.tell(changes);
+        let rejections = exact.rejections();
+        compare("rejections", &expect.rejections.join("\n"), &rejections.join("\n"));
+        exact.settle();
+        let (maps, masked) = (exact.dump(Ids::Shown), exact.dump(Ids::Masked));
+        compare("maps", &expect.maps, &maps);
+
+        for (agent, every) in flaky.iter_mut().zip(FAULTS) {
+            agent.tell(changes);
+            agent.settle();
+            let what = format!("one in {every} writes failed");
+            compare(&what, &masked, &agent.dump(Ids::Masked));
+        }
+
+        restarted.restart(&before);
+        restarted.settle();
+        restarted.tell(changes);
+        restarted.settle();
+        compare("restarted before", &masked, &restarted.dump(Ids::Masked));
+
+        away.restart(if expect.witnessed { &before } else { &objects });
+        away.tell(changes);
+        away.settle();
+        compare("changed while down", &masked, &away.dump(Ids::Masked));
+
+        (expect.maps, expect.rejections) = (maps, rejections);
+    }
+    problems
 }
 
-#[test]
-fn a_service_without_endpoints_has_empty_lists() {
-    check(&[(
-        vec![
-            put(key("web"), plan().cluster_ip("10.96.0.10:80").here("10.1.0.2:8080")),
-            put(key("web"), plan().cluster_ip("10.96.0.10:80")),
-        ],
-        "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-         SERVICES 1 demo/web:http/TCP IPv4 cluster=[] local=[] affinity=0s",
-    )]);
-}
-
-#[test]
-fn families_have_backend_ids_of_their_own() {
-    check(&[(
-        vec![
-            put(key("web"), plan().cluster_ip("10.96.0.10:80").there("10.1.1.2:8080")),
-            put(key6("web"), plan().cluster_ip("[fd96::a]:80").there("[fd01::2]:8080")),
-        ],
-        "FRONTENDS_V4 10.96.0.10:80/TCP service=1
-         FRONTENDS_V6 [fd96::a]:80/TCP service=2
-         SERVICES 1 demo/web:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-         SERVICES 2 demo/web:http/TCP IPv6 cluster=[1] local=[] affinity=0s
-         BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving
-         BACKENDS_V6 1 [fd01::2]:8080 service=2 generation=1 serving",
-    )]);
-}
-
-#[test]
-fn a_frontend_moves_to_another_service_whoever_is_applied_first() {
-    let (old, new) = (|| plan().there("10.1.1.2:8080"), || plan().there("10.1.1.3:8080"));
-    let before =
-        [put(key("old"), old().cluster_ip("10.96.0.10:80")), put(key("new"), new())].to_vec();
-    let taken = put(key("new"), new().cluster_ip("10.96.0.10:80"));
-    let after = "FRONTENDS_V4 10.96.0.10:80/TCP service=2
-         SERVICES 1 demo/old:http/TCP IPv4 cluster=[1] local=[] affinity=0s
-         SERVICES 2 demo/new:http/TCP IPv4 cluster=[2] local=[] affinity=0s
-         BACKENDS_V4 1 10.1.1.2:8080 service=1 generation=1 serving
-         BACKENDS_V4 2 10.1.1.3:8080 service=2 generation=1 serving";
-    let given_up = put(key("old"), old());
-    check(&[([before.clone(), vec![taken.clone(), given_up.clone()]].concat(), after)]);
-    check(&[([before, vec![given_up, taken]].concat(), after)]);
-}
-
-#[test]
-fn a_service_that_lost_its_frontend_to_another_can_go() {
-    check(&[(
-        vec![
-            put(key("old"), plan().cluster_ip("10.96.0.10:80").there("10.1.1.2:8080")),
-            put(key("new"), plan().cluster_ip("10.96.0.10:80")),
-            gone(key("old")),
-        ],
-        "FRONTENDS_V4 10.96.0.10:80/TCP service=2
-         SERVICES 2 demo/new:http/TCP IPv4 cluster=[] local=[] affinity=0s",
-    )]);
+/// The lines that are missing (`-`), then all that are there, the unexpected ones marked (`+`).
+fn difference(expected: &str, actual: &str) -> String {
+    let (expected, actual): (Vec<_>, Vec<_>) =
+        (expected.lines().collect(), actual.lines().collect());
+    let missing = expected.iter().filter(|line| !actual.contains(line));
+    let missing = missing.map(|line| format!("  - {line}\n"));
+    let there = actual.iter().map(|line| {
+        let mark = if expected.contains(line) { ' ' } else { '+' };
+        format!("  {mark} {line}\n")
+    });
+    missing.chain(there).collect()
 }
