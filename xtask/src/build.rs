@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::needs::{Group, STATIC_TARGET};
 use crate::progress::Progress;
 use crate::setup;
-use crate::workspace::{BPF_TARGET, Workspace};
+use crate::workspace::{BPF_TARGET, Object, Workspace};
 
 /// Build the kernel programs and the agent `waggle` that carries them.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long = "static")]
     pub(crate) is_static: bool,
 
-    /// Embed the kernel programs that print every decision of the slow path to the agent's log.
+    /// Embed the kernel programs that print every packet they rewrite or drop to the agent's log.
     #[arg(long)]
     pub(crate) datapath_log: bool,
 }
@@ -44,18 +44,23 @@ pub(crate) fn build(args: Args, workspace: &Workspace, progress: Progress) -> Re
     let mut groups = vec![Group::Build];
     groups.extend(args.is_static.then_some(Group::Static));
     setup::need(&groups, progress)?;
-    kernel_object(workspace, progress, args.datapath_log)?;
+    let object = if args.datapath_log { Object::Logging } else { Object::Datapath };
+    kernel_object(workspace, progress, object)?;
     progress.step("build the agent", agent_command(args, workspace))?;
     Ok(agent_path(args, workspace))
 }
 
-/// Builds the kernel programs and puts the object where the agent's build script looks for it.
-pub(crate) fn kernel_object(workspace: &Workspace, progress: Progress, log: bool) -> Result<()> {
-    let title =
-        if log { "build the kernel programs that log" } else { "build the kernel programs" };
-    progress.step(title, workspace.cargo_bpf("build", log))?;
-    let built = workspace.target.join("ebpf").join(BPF_TARGET).join("release/lb-ebpf");
-    copy_if_different(&built, &workspace.kernel_object(log))
+/// Builds kernel programs and puts the object where those who embed or load it look for it.
+pub(crate) fn kernel_object(
+    workspace: &Workspace,
+    progress: Progress,
+    object: Object,
+) -> Result<()> {
+    let command = workspace.cargo_bpf("build", object);
+    progress.step(&format!("build {}", object.title()), command)?;
+    let built =
+        workspace.target.join("ebpf").join(BPF_TARGET).join("release").join(object.binary());
+    copy_if_different(&built, &workspace.kernel_object(object))
 }
 
 /// A debug agent is built with the features that the tests' crates ask of shared dependencies, so

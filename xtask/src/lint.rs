@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::needs::Group;
 use crate::progress::Progress;
-use crate::workspace::Workspace;
+use crate::workspace::{Object, Workspace};
 use crate::{build, setup};
 
 /// Check layout, lints, documentation and the house rules; changes nothing.
@@ -23,8 +23,8 @@ pub(crate) struct Args {}
 pub(crate) fn run(_args: &Args, workspace: &Workspace, progress: Progress) -> Result<()> {
     setup::need(&[Group::Build, Group::Lint], progress)?;
     // The agent cannot even be checked without the objects that it embeds.
-    build::kernel_object(workspace, progress, false)?;
-    build::kernel_object(workspace, progress, true)?;
+    build::kernel_object(workspace, progress, Object::Datapath)?;
+    build::kernel_object(workspace, progress, Object::Logging)?;
     let failed: Vec<_> = steps(workspace)
         .into_iter()
         .filter_map(|(title, command)| progress.step(title, command).err().map(|_| title))
@@ -46,8 +46,9 @@ fn steps(workspace: &Workspace) -> Vec<(&'static str, Command)> {
         ("clippy lb-common bare", lb_common(workspace, "")),
         ("clippy lb-common native", lb_common(workspace, "native")),
         ("clippy lb-common user", lb_common(workspace, "user")),
-        ("clippy lb-ebpf", clippy(workspace.cargo_bpf("clippy", false), &[])),
-        ("clippy lb-ebpf with log", clippy(workspace.cargo_bpf("clippy", true), &[])),
+        ("clippy lb-ebpf", clippy(workspace.cargo_bpf("clippy", Object::Datapath), &[])),
+        ("clippy lb-ebpf with log", clippy(workspace.cargo_bpf("clippy", Object::Logging), &[])),
+        ("clippy lb-bench", clippy(workspace.cargo_bpf("clippy", Object::Bench), &[])),
         ("rustdoc", rustdoc(workspace)),
         ("tidy", with(workspace.cargo("test"), &["--package", "xtask", "tidy"])),
     ]

@@ -10,6 +10,52 @@ use anyhow::{Context as _, Result};
 /// The kernel target: little-endian BPF, as both architectures we run on.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
+/// An object of kernel programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    /// The datapath.
+    Datapath,
+    /// The datapath that prints what it rewrites and drops.
+    Logging,
+    /// What the benchmark measures with.
+    Bench,
+}
+
+impl Object {
+    /// What is being built, for people.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Datapath => "the kernel programs",
+            Self::Logging => "the kernel programs that log",
+            Self::Bench => "the kernel programs of the benchmark",
+        }
+    }
+
+    /// The binary of `lb-ebpf` that becomes this object.
+    pub(crate) const fn binary(self) -> &'static str {
+        match self {
+            Self::Datapath | Self::Logging => "lb-ebpf",
+            Self::Bench => "lb-bench",
+        }
+    }
+
+    const fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Datapath => None,
+            Self::Logging => Some("log"),
+            Self::Bench => Some("bench"),
+        }
+    }
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Datapath => "waggle.o",
+            Self::Logging => "waggle-log.o",
+            Self::Bench => "bench.o",
+        }
+    }
+}
+
 /// The repository's folders.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -46,26 +92,25 @@ impl Workspace {
     /// The target has no prebuilt `core`, hence `build-std`, which the pinned stable compiler
     /// allows with `RUSTC_BOOTSTRAP`. BTF is made from debug information. The helpers that read
     /// registers depend on the machine's architecture (`bpf_target_arch`).
-    pub(crate) fn cargo_bpf(&self, subcommand: &str, log: bool) -> Command {
+    pub(crate) fn cargo_bpf(&self, subcommand: &str, object: Object) -> Command {
         let arch_flag = format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH);
         let flags = [&arch_flag, "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}");
         let mut command = self.cargo(subcommand);
         command
-            .args(["--release", "--package", "lb-ebpf"])
+            .args(["--release", "--package", "lb-ebpf", "--bin", object.binary()])
             .args(["--target", BPF_TARGET, "-Z", "build-std=core", "--target-dir"])
             .arg(self.target.join("ebpf"))
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_ENCODED_RUSTFLAGS", flags);
-        if log {
-            command.args(["--features", "log"]);
+        if let Some(feature) = object.feature() {
+            command.args(["--features", feature]);
         }
         command
     }
 
-    /// The finished kernel object that the agent embeds.
-    pub(crate) fn kernel_object(&self, log: bool) -> PathBuf {
-        let name = if log { "waggle-log.o" } else { "waggle.o" };
-        self.target.join("datapath").join(name)
+    /// Where a finished object lies; the agent embeds one of them.
+    pub(crate) fn kernel_object(&self, object: Object) -> PathBuf {
+        self.target.join("datapath").join(object.file())
     }
 }
 

@@ -14,6 +14,7 @@ use super::load::Datapath;
 pub fn follow(datapath: &mut Datapath) -> anyhow::Result<JoinHandle<()>> {
     let logger =
         EbpfLogger::init(datapath.ebpf()).context("open the log of the kernel programs")?;
+    #[expect(deprecated, reason = "the logger keeps its file open for as long as it is watched")]
     let mut logger = AsyncFd::with_interest(logger, Interest::READABLE)
         .context("watch the log of the kernel programs")?;
     Ok(tokio::spawn(async move {
