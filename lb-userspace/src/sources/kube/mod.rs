@@ -119,8 +119,8 @@ fn is_gone(error: &watcher::Error) -> bool {
 /// Why a list or a watch failed, in one line, and what to do about a refusal.
 fn reason(error: &watcher::Error, plural: &str) -> String {
     let status = match error {
-        watcher::Error::WatchError(status) => status,
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
         other => return cause(other),
