@@ -43,9 +43,14 @@ pub(crate) fn view(dump: &Value) -> String {
             format!("{} {name}: {}", text(&row["address"]), backends.join(" ")).trim().to_owned(),
         );
     }
-    lines.extend(unused.into_iter().map(|found| match serving.contains(&found) {
-        true => format!("kept {} {}", found.0, found.1),
-        false => format!("kept ({}) {}", found.0, found.1),
+    lines.extend(unused.into_iter().map(|found| {
+        let is_serving = serving.contains(&found);
+        let (address, name) = found;
+        if is_serving {
+            format!("kept {address} {name}")
+        } else {
+            format!("kept ({address}) {name}")
+        }
     }));
     lines.extend(unreachable.iter().map(|id| format!("unreachable {}", services[id]["name"])));
     lines.sort();

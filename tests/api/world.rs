@@ -18,7 +18,7 @@ use crate::view::{ids, view};
 
 /// How long anything may take before a test gives up: the pause between two tries of a watch grows
 /// to half a minute.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The world that the agent's tests start from. Fields are dropped in their order: the agent goes
 /// before the namespaces it is in.

@@ -1,13 +1,12 @@
 //! One client port that goes through a VIP and directly to the backend in turn.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use lb_tests::lab::{Namespace, Topology};
+use lb_tests::lab::{Namespace, Topology, wait_until};
 use lb_tests::traffic::{Answer, Connection};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::cluster::{Cluster, cluster_ips};
 
@@ -23,7 +22,6 @@ const PORT: u16 = 41_000;
 #[test]
 fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
     let cluster = Cluster::new(Topology::Routed, 1);
-    stay_on_one_cpu();
     let server = &cluster.servers[0];
     for ns in [&cluster.pod.ns, &server.pod.ns] {
         // No TIME_WAIT: both paths are one connection to the server, which would take a new one by
@@ -39,6 +37,7 @@ fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
                 let answer = once(&cluster.pod.ns, dst, own, round % 2 == 0);
                 let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", what()));
                 assert_eq!((answer.peer, answer.name.as_str()), (dst, "web1"), "{}", what());
+                wait_until_forgotten(&server.pod.ns);
             }
         }
     }
@@ -56,13 +55,16 @@ fn once(from: &Namespace, dst: SocketAddr, own: SocketAddr, orderly: bool) -> io
     Ok(answer)
 }
 
-/// Keeps what this thread sends in its order: what two CPUs send may overtake each other on the way,
-/// and a SYN that overtakes the end of the connection before it is not answered.
-fn stay_on_one_cpu() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).expect("ask for the CPUs of this thread");
-    let mut one = CpuSet::new();
-    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).expect("a legal number"));
-    one.set(first.expect("one CPU is allowed")).expect("a legal number");
-    sched_setaffinity(this, &one).expect("stay on one CPU");
+/// Waits until no socket of the server knows the client's port any more. Else the next SYN can meet
+/// the one before it while it ends, and a SYN that meets a dying socket is lost.
+fn wait_until_forgotten(server: &Namespace) {
+    let port = format!(":{PORT:04X} ");
+    wait_until("the server has forgotten the connection", PATIENCE, || {
+        server.run(|| {
+            ["tcp", "tcp6"].iter().all(|table| {
+                let table = fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+                !table.expect("list the server's connections").contains(&port)
+            })
+        })
+    });
 }

@@ -1,7 +1,8 @@
 //! Keeps our programs on exactly the interfaces that are ours.
 //!
 //! Foreign programs are neither detached nor replaced; ours return "next" so that they still run.
-//! An interface that fails is a warning and is tried again at the next change.
+//! An interface that fails is a warning and is tried again at the next change; so is one from which
+//! somebody else has removed what is ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,12 +95,12 @@ impl Attacher {
         Self { datapath, pins, method, order, attached: BTreeSet::new() }
     }
 
-    /// Attaches to what is in `wanted` and not attached by this agent yet, and lets go of what an
-    /// interface that is gone, or no longer ours, has left.
+    /// Attaches to what is in `wanted` and does not run our programs (any more), and lets go of
+    /// what an interface that is gone, or no longer ours, has left.
     pub async fn sync(&mut self, wanted: &BTreeMap<u32, Target>) {
         self.attached.retain(|index| wanted.contains_key(index));
         for target in wanted.values() {
-            if !self.attached.contains(&target.index) {
+            if !self.is_attached(target).await {
                 self.attach_or_warn(target).await;
             }
         }
@@ -111,6 +112,39 @@ impl Attacher {
     /// The loaded object.
     pub fn datapath(&mut self) -> &mut Datapath {
         &mut self.datapath
+    }
+
+    /// Whether this agent has attached to the interface and still is: somebody else may have removed
+    /// what is ours, or the interface, and made another one with the same ifindex.
+    async fn is_attached(&mut self, target: &Target) -> bool {
+        if !self.attached.contains(&target.index) {
+            return false;
+        }
+        match self.has_programs(target).await {
+            Ok(true) => return true,
+            Ok(false) => {
+                tracing::warn!(interface = %target.name, "our programs are gone, attaching again");
+            }
+            Err(error) => {
+                tracing::debug!(interface = %target.name, "cannot see its programs: {error:#}");
+            }
+        }
+        self.attached.remove(&target.index);
+        false
+    }
+
+    async fn has_programs(&mut self, target: &Target) -> anyhow::Result<bool> {
+        let Target { index, ref name, layer } = *target;
+        for hook in HOOKS {
+            let found = match self.method {
+                Method::Tcx => links::is_attached(self.datapath.program(layer, hook)?, name, hook)?,
+                Method::Clsact => clsact::is_attached(index, hook).await?,
+            };
+            if !found {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn attach_or_warn(&mut self, target: &Target) {

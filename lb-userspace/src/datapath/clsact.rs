@@ -22,7 +22,9 @@ use super::pins::{self, Pins};
 use super::{HOOKS, attach_type};
 
 /// `wagg` in ASCII: filters of one priority are told apart by it, so it never meets a foreign one.
-const HANDLE: TcHandle = TcHandle::new(0x7761, 0x6767);
+const HANDLE: TcHandle = TcHandle::new(MAJOR, MINOR);
+const MAJOR: u16 = 0x7761;
+const MINOR: u16 = 0x6767;
 
 /// Lower runs first. Neither is one that others choose by habit (1) or get by default (49152 and
 /// down).
@@ -55,6 +57,23 @@ pub(super) fn attach(
     std::mem::forget(program.take_link(id)?);
     remove_filter(name, hook, order.other())?;
     Ok(())
+}
+
+/// Whether our filter is at a hook of an interface.
+pub(super) async fn is_attached(ifindex: u32, hook: Hook) -> anyhow::Result<bool> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    let request = handle.traffic_filter(i32::try_from(ifindex)?).get();
+    let mut filters = match hook {
+        Hook::Ingress => request.ingress().execute(),
+        Hook::Egress => request.egress().execute(),
+    };
+    while let Some(filter) = filters.try_next().await? {
+        if filter.header.handle == (QdiscHandle { major: MAJOR, minor: MINOR }) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes our filters from an interface (`name` is none if it is gone), and the qdisc if it is

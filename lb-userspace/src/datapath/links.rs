@@ -48,6 +48,17 @@ pub(super) fn attach(
     create(program, interface, hook, pin, order)
 }
 
+/// Whether `interface` runs `program`.
+pub(super) fn is_attached(
+    program: &SchedClassifier,
+    interface: &str,
+    hook: Hook,
+) -> Result<bool, ProgramError> {
+    let ours = program.info()?.id();
+    let (_, attached) = SchedClassifier::query_tcx(interface, attach_type(hook))?;
+    Ok(attached.iter().any(|other| other.id() == ours))
+}
+
 /// Removes the link pinned at `pin`; tells whether there was one.
 pub(super) fn detach(pin: &Path) -> io::Result<bool> {
     // Closing the last reference detaches at once, while unpinning it does so some time later.
@@ -67,9 +78,7 @@ fn adopt(
     let id = program.attach_to_link(link)?;
     // The pin holds the link: ours is only a second handle.
     drop(program.take_link(id)?);
-    let ours = program.info()?.id();
-    let (_, attached) = SchedClassifier::query_tcx(interface, attach_type(hook))?;
-    Ok(attached.iter().any(|other| other.id() == ours))
+    Ok(is_attached(program, interface, hook)?)
 }
 
 /// Attaches first and removes a stale pin after, so that a link that could not be adopted but is

@@ -13,7 +13,7 @@ use super::attach::{Attacher, Method, Order};
 use super::layout::layouts;
 use super::load::{Datapath, LoadError};
 use super::pins::Pins;
-use super::{HOOKS, bpffs, cleanup};
+use super::{HOOKS, bpffs, cleanup, links};
 use crate::maps::Capacities;
 use crate::netlink::namespace::{block_on, command, in_namespace};
 use crate::netlink::{InterfaceFilter, Layer, Target, follow, targets};
@@ -251,6 +251,59 @@ fn one_interface_that_fails_does_not_hinder_the_others() {
         block_on(async { agent.sync(&wanted).await });
         assert_eq!(tcx(TcAttachType::Ingress), ["lb_tc_ingress"]);
     });
+}
+
+#[track_caller]
+fn assert_attached_once(method: Method) {
+    let (tcx, filters) = match method {
+        Method::Tcx => (1, 0),
+        Method::Clsact => (0, 1),
+    };
+    for (hook, attach_type) in
+        [("ingress", TcAttachType::Ingress), ("egress", TcAttachType::Egress)]
+    {
+        assert_eq!((self::tcx(attach_type).len(), self::filters(hook).len()), (tcx, filters));
+    }
+}
+
+#[test]
+fn what_somebody_else_removed_is_attached_again_at_the_next_change() {
+    for method in [Method::Tcx, Method::Clsact] {
+        in_namespace(move || {
+            let node = Node::new();
+            command("ip link add v0 type veth peer name v1");
+            let mut agent = node.agent(method, Order::First);
+            block_on(async {
+                agent.sync(&v0()).await;
+                for hook in HOOKS {
+                    match method {
+                        Method::Tcx => _ = links::detach(&node.pins().link(index(), hook)).unwrap(),
+                        Method::Clsact => _ = command("tc qdisc del dev v0 clsact"),
+                    }
+                    agent.sync(&v0()).await;
+                    assert_attached_once(method);
+                }
+            });
+        });
+    }
+}
+
+#[test]
+fn an_interface_that_is_replaced_by_its_like_is_attached_again() {
+    for method in [Method::Tcx, Method::Clsact] {
+        in_namespace(move || {
+            let node = Node::new();
+            command("ip link add v0 index 50 type veth peer name v1");
+            let mut agent = node.agent(method, Order::First);
+            block_on(async {
+                agent.sync(&v0()).await;
+                command("ip link del v0");
+                command("ip link add v0 index 50 type veth peer name v1");
+                agent.sync(&v0()).await;
+            });
+            assert_attached_once(method);
+        });
+    }
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub enum NetlinkError {
     Dump(#[from] rtnetlink::Error),
 }
 
-/// The network now, and from now on: the receiver changes whenever the kernel's view does.
+/// The network now, and from now on: the receiver changes whenever the kernel says that something
+/// has changed, also when it looks as before: an interface may have been replaced by its like.
 ///
 /// Must be called within a tokio runtime, in the network namespace that is meant; the task it
 /// spawns ends when `stop` is cancelled or nobody listens any more.
@@ -79,12 +80,7 @@ impl Link {
     async fn follow(&mut self, sender: &watch::Sender<Arc<Network>>) {
         loop {
             self.changed().await;
-            let network = Arc::new(self.dump_at_last().await);
-            sender.send_if_modified(|known| {
-                let differs = *known != network;
-                *known = network;
-                differs
-            });
+            sender.send_replace(Arc::new(self.dump_at_last().await));
         }
     }
 
@@ -229,6 +225,23 @@ mod tests {
                 std::fs::write(file.path(), batch.collect::<Vec<_>>().join("\n")).unwrap();
                 command(&format!("ip -batch {}", file.path().display()));
                 until(&mut network, "all", |n| n.interfaces.len() == 301).await;
+            });
+        });
+    }
+
+    #[test]
+    fn an_interface_that_is_replaced_by_its_like_is_told() {
+        in_namespace(|| {
+            command("ip link add v0 index 50 type veth peer name v1 index 51");
+            block_on(async {
+                let mut network = follow(CancellationToken::new()).await.unwrap();
+                let before = network.borrow_and_update().clone();
+                // The runtime has one thread, so both are over before anything is dumped.
+                command("ip link del v0");
+                command("ip link add v0 index 50 type veth peer name v1 index 51");
+                let told = tokio::time::timeout(Duration::from_secs(20), network.changed()).await;
+                told.expect("it is told").unwrap();
+                assert_eq!(*network.borrow(), before);
             });
         });
     }
