@@ -1,7 +1,7 @@
 //! One client port that goes through a VIP and directly to the backend in turn.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
         // the other path for an old duplicate. That is the lab's doing, not the load balancer's.
         ns.sysctls(&[("net.ipv4.tcp_max_tw_buckets", "0")]);
     }
+    let mut sockets = socket_table(&server.pod.ns);
     let own = [IpAddr::from(cluster.pod.v4), IpAddr::from(cluster.pod.v6)];
     for ((vip, backend), own) in cluster_ips().into_iter().zip(server.sockets()).zip(own) {
         let own = SocketAddr::new(own, PORT);
@@ -37,7 +38,7 @@ fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
                 let answer = once(&cluster.pod.ns, dst, own, round % 2 == 0);
                 let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", what()));
                 assert_eq!((answer.peer, answer.name.as_str()), (dst, "web1"), "{}", what());
-                wait_until_forgotten(&server.pod.ns);
+                wait_until_forgotten(&mut sockets);
             }
         }
     }
@@ -55,16 +56,19 @@ fn once(from: &Namespace, dst: SocketAddr, own: SocketAddr, orderly: bool) -> io
     Ok(answer)
 }
 
+/// The server's TCP sockets, as a file that stays open: it listens by IPv6 for both families.
+fn socket_table(ns: &Namespace) -> File {
+    ns.run(|| File::open("/proc/thread-self/net/tcp6").expect("list the server's sockets"))
+}
+
 /// Waits until no socket of the server knows the client's port any more. Else the next SYN can meet
 /// the one before it while it ends, and a SYN that meets a dying socket is lost.
-fn wait_until_forgotten(server: &Namespace) {
+fn wait_until_forgotten(sockets: &mut File) {
     let port = format!(":{PORT:04X} ");
     wait_until("the server has forgotten the connection", PATIENCE, || {
-        server.run(|| {
-            ["tcp", "tcp6"].iter().all(|table| {
-                let table = fs::read_to_string(format!("/proc/thread-self/net/{table}"));
-                !table.expect("list the server's connections").contains(&port)
-            })
-        })
+        let mut text = String::new();
+        sockets.rewind().expect("read from the start");
+        sockets.read_to_string(&mut text).expect("read the server's sockets");
+        !text.contains(&port)
     });
 }
