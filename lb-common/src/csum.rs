@@ -24,6 +24,19 @@ pub fn join(a: u32, b: u32) -> u32 {
     fold32(u64::from(a) + u64::from(b))
 }
 
+/// The one's complement sum of `words`: the difference that writing them over zeros makes.
+#[must_use]
+#[inline(always)]
+pub fn total<const N: usize>(words: [u32; N]) -> u32 {
+    let mut sum = 0u64;
+    let mut i = 0;
+    while i < N {
+        sum += u64::from(words[i]);
+        i += 1;
+    }
+    fold32(sum)
+}
+
 /// `checksum` (memory order) after the difference `diff` was made to the bytes it covers.
 #[must_use]
 #[inline(always)]

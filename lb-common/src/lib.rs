@@ -7,7 +7,7 @@
 //! - [`net`], [`csum`], [`clock`], [`verdict`]: the vocabulary;
 //! - [`abi`]: one file per map, the bytes that both sides read and write;
 //! - [`tables`], [`packet`]: what a decision may ask of the maps and of a packet;
-//! - [`parse`], [`decide`], [`rewrite`]: the datapath itself.
+//! - [`parse`], [`decide`], [`rewrite`], [`reject`]: the datapath itself.
 #![cfg_attr(not(any(test, feature = "native", feature = "user")), no_std)]
 
 pub mod abi;
@@ -21,6 +21,7 @@ pub mod native;
 pub mod net;
 pub mod packet;
 pub mod parse;
+pub mod reject;
 pub mod rewrite;
 pub mod tables;
 pub mod verdict;

@@ -3,13 +3,15 @@
 //! Tests and `waggle explain` run the very decisions of the kernel with these.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
 use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
 use crate::clock::Ticks;
 use crate::csum;
@@ -36,6 +38,17 @@ impl Packet for Bytes {
         let mut bytes = [0; 40];
         bytes[..LEN].copy_from_slice(self.at(offset, LEN)?);
         Some(Copied(bytes))
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u32; N], Refused> {
+        let bytes = self.at(offset, 4 * N).ok_or(Refused)?;
+        let (words, _) = bytes.as_chunks();
+        Ok(core::array::from_fn(|i| u32::from_ne_bytes(words[i])))
+    }
+
+    fn resize(&mut self, len: u32) -> Result<(), Refused> {
+        self.0.resize(usize::try_from(len).map_err(|_| Refused)?, 0);
+        Ok(())
     }
 
     fn store<const N: usize>(&mut self, offset: u32, words: [u32; N]) -> Result<(), Refused> {
@@ -104,7 +117,12 @@ pub struct FamilyMaps<A: Copy + Ord> {
     pub frontends: BTreeMap<FrontendKey<A>, Frontend>,
     /// `BACKENDS_*`.
     pub backends: BTreeMap<u32, Backend<A>>,
+    /// `CLIENTS_*`.
+    pub clients: BTreeMap<ClientPrefix<A>, u32>,
+    /// `SOURCE_RANGES_*`.
+    pub source_ranges: BTreeSet<SourceRange<A>>,
     flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
+    affinity: RefCell<BTreeMap<AffinityKey<A>, Affinity>>,
 }
 
 /// All maps in memory.
@@ -164,6 +182,22 @@ impl<A: Address + Ord> FamilyMaps<A> {
         self.flows.borrow().iter().map(|(key, entry)| (*key, entry.load())).collect()
     }
 
+    /// All remembered clients, in the order of their keys.
+    #[must_use]
+    pub fn affinities(&self) -> Vec<(AffinityKey<A>, Affinity)> {
+        self.affinity.borrow().iter().map(|(key, affinity)| (*key, *affinity)).collect()
+    }
+
+    fn client(&self, addr: A) -> Option<u32> {
+        let has = self.clients.iter().filter(|(key, _)| has_prefix(addr, key.addr, key.length));
+        has.max_by_key(|(key, _)| key.length).map(|(_, class)| *class)
+    }
+
+    fn in_source_ranges(&self, service: u32, addr: A) -> bool {
+        let mut ranges = self.source_ranges.iter().filter(|key| key.range.service == service);
+        ranges.any(|key| has_prefix(addr, key.range.addr, key.length - 32))
+    }
+
     fn insert(
         &self,
         key: &FlowKey<A>,
@@ -182,6 +216,15 @@ impl<A: Address + Ord> FamilyMaps<A> {
         flows.insert(*key, Entry(Rc::new(Cell::new(*flow))));
         Ok(())
     }
+}
+
+/// Whether the first `length` bits of two addresses are the same.
+fn has_prefix<A: Address>(addr: A, prefix: A, length: u32) -> bool {
+    (0..length).all(|bit| {
+        let word = usize::try_from(bit / 32).unwrap_or(usize::MAX);
+        let mask = 1 << (31 - bit % 32);
+        u32::from_be(addr.words()[word]) & mask == u32::from_be(prefix.words()[word]) & mask
+    })
 }
 
 macro_rules! memory_tables {
@@ -220,6 +263,22 @@ macro_rules! memory_tables {
 
             fn backend(&self, id: u32) -> Option<Backend<$address>> {
                 self.$family.backends.get(&id).copied()
+            }
+
+            fn affinity(&self, key: &AffinityKey<$address>) -> Option<Affinity> {
+                self.$family.affinity.borrow().get(key).copied()
+            }
+
+            fn remember(&self, key: &AffinityKey<$address>, affinity: &Affinity) {
+                self.$family.affinity.borrow_mut().insert(*key, *affinity);
+            }
+
+            fn client(&self, addr: $address) -> Option<u32> {
+                self.$family.client(addr)
+            }
+
+            fn in_source_ranges(&self, service: u32, addr: $address) -> bool {
+                self.$family.in_source_ranges(service, addr)
             }
 
             fn now(&self) -> Ticks {

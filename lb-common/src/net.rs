@@ -151,6 +151,14 @@ impl Address for Addr6 {
     }
 }
 
+// SAFETY: four bytes without padding; every bit pattern is an address.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Addr4 {}
+
+// SAFETY: sixteen bytes without padding; every bit pattern is an address.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Addr6 {}
+
 // Equality by words, not by bytes: in the kernel a byte-wise comparison would become a call.
 macro_rules! equal_by_words {
     ($address:ty) => {

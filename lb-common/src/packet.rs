@@ -22,6 +22,14 @@ pub trait Packet {
     /// What it returns must not be read after any of the methods that change the packet.
     fn header<const LEN: usize>(&self, offset: u32) -> Option<Self::Header>;
 
+    /// `N` words of four bytes from `offset` on, in memory order.
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u32; N], Refused>;
+
+    /// Cuts the packet off, or makes it longer by zeros, so that it has `len` bytes.
+    ///
+    /// What [`header`](Self::header) returned before must not be read any more.
+    fn resize(&mut self, len: u32) -> Result<(), Refused>;
+
     /// Overwrites `N` words of four bytes at `offset`, given in memory order; checksums stay.
     fn store<const N: usize>(&mut self, offset: u32, words: [u32; N]) -> Result<(), Refused>;
 

@@ -3,6 +3,7 @@
 //! The kernel answers from BPF maps, tests and `waggle explain` from memory
 //! ([`native`](crate::native)).
 
+use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
@@ -41,6 +42,18 @@ pub trait Tables<A: Address> {
 
     /// The backend with this id.
     fn backend(&self, id: u32) -> Option<Backend<A>>;
+
+    /// The backend that a client was given last.
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity>;
+
+    /// Remembers the backend of a client. A table that takes nothing only forgets.
+    fn remember(&self, key: &AffinityKey<A>, affinity: &Affinity);
+
+    /// What the longest prefix with this address is, a value of [`client`](crate::abi::prefix::client), if any has it.
+    fn client(&self, addr: A) -> Option<u32>;
+
+    /// Whether some source range of a service has this address.
+    fn in_source_ranges(&self, service: u32, addr: A) -> bool;
 
     /// The time.
     fn now(&self) -> Ticks;

@@ -10,6 +10,10 @@ pub enum Verdict {
     Pass,
     /// Translated in place; goes on to whatever comes next on the hook (I2).
     Rewritten,
+    /// Refused and counted: the packet has become the answer to its own sender, and goes back by the
+    /// device it came by. Without its reason, so that a verdict fits into the one register that a
+    /// BPF function returns.
+    Reject,
     /// Dropped, and counted under the reason.
     Drop(Counter),
 }

@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace};
+use aya_ebpf::helpers::generated::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail};
 use aya_ebpf::programs::TcContext;
 use lb_common::packet::{Covers, Header, Packet, Refused, TransportFix};
 
@@ -57,6 +57,21 @@ impl Packet for Frame<'_> {
     }
 
     #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u32; N], Refused> {
+        self.ctx.load(offset as usize).map_err(|_| Refused)
+    }
+
+    /// A checksum of the whole packet that the device has computed is forgotten by the kernel when
+    /// the length changes, so it is made to change.
+    #[inline(always)]
+    fn resize(&mut self, len: u32) -> Result<(), Refused> {
+        if len == self.ctx.len() {
+            self.change_tail(len + 1)?;
+        }
+        self.change_tail(len)
+    }
+
+    #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, words: [u32; N]) -> Result<(), Refused> {
         self.ctx.store(offset as usize, &words, 0).map_err(|_| Refused)
     }
@@ -93,6 +108,20 @@ impl Packet for Frame<'_> {
 }
 
 impl Frame<'_> {
+    /// The interface the packet came by, or is to leave by.
+    #[inline(always)]
+    pub(crate) fn interface(&self) -> u32 {
+        // SAFETY: the context is the skb this program was called with.
+        unsafe { (*self.ctx.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn change_tail(&self, len: u32) -> Result<(), Refused> {
+        // SAFETY: the context is the skb this program was called with.
+        let code = unsafe { bpf_skb_change_tail(self.ctx.as_ptr().cast(), len, 0) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
     #[inline(always)]
     fn l4_csum_replace(&self, offset: u32, diff: u32, flags: u64) -> i64 {
         // SAFETY: the context is the skb this program was called with.

@@ -61,7 +61,7 @@ fn outcome(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "passed",
         Verdict::Rewritten => "rewritten to",
-        Verdict::Drop(Counter::DropNoBackend) => "dropped for want of a backend:",
+        Verdict::Reject => "rejected:",
         Verdict::Drop(Counter::DropFlowClash) => "dropped for a clash of flows:",
         Verdict::Drop(Counter::DropFlowTable) => "dropped for want of a flow entry:",
         Verdict::Drop(_) => "dropped:",

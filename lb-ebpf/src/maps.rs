@@ -1,12 +1,14 @@
 //! The maps, as the loader creates them; the agent overrides their capacities.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::name::ServiceName;
+use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::{Service, Slot};
 use lb_common::abi::{capacity, counter};
 use lb_common::net::{Addr4, Addr6};
@@ -57,3 +59,31 @@ pub(crate) static COUNTERS: PerCpuArray<u64, { counter::CAPACITY as usize }> = P
 #[btf_map]
 pub(crate) static SERVICE_NAMES: HashMap<u32, ServiceName, { capacity::SERVICES as usize }> =
     HashMap::new();
+
+#[btf_map]
+pub(crate) static AFFINITY_V4: LruHashMap<
+    AffinityKey<Addr4>,
+    Affinity,
+    { capacity::AFFINITY as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static AFFINITY_V6: LruHashMap<
+    AffinityKey<Addr6>,
+    Affinity,
+    { capacity::AFFINITY as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static CLIENTS_V4: LpmTrie<Addr4, u32, { capacity::CLIENTS as usize }> = LpmTrie::new();
+
+#[btf_map]
+pub(crate) static CLIENTS_V6: LpmTrie<Addr6, u32, { capacity::CLIENTS as usize }> = LpmTrie::new();
+
+#[btf_map]
+pub(crate) static SRC_RANGES_V4: LpmTrie<Ranged<Addr4>, u32, { capacity::SOURCE_RANGES as usize }> =
+    LpmTrie::new();
+
+#[btf_map]
+pub(crate) static SRC_RANGES_V6: LpmTrie<Ranged<Addr6>, u32, { capacity::SOURCE_RANGES as usize }> =
+    LpmTrie::new();

@@ -1,11 +1,14 @@
 //! The decisions' view of the maps.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::Service;
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
@@ -54,7 +57,7 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident) => {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $affinity:ident, $clients:ident, $ranges:ident) => {
         impl Tables<$address> for KernelTables {
             type Entry = Entry<$address>;
 
@@ -109,6 +112,30 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
+            fn affinity(&self, key: &AffinityKey<$address>) -> Option<Affinity> {
+                let value = maps::$affinity.get_ptr(key)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn remember(&self, key: &AffinityKey<$address>, affinity: &Affinity) {
+                maps::$affinity.insert(key, affinity, u64::from(BPF_ANY)).ok();
+            }
+
+            #[inline(always)]
+            fn client(&self, addr: $address) -> Option<u32> {
+                let key = ClientPrefix::of(addr);
+                maps::$clients.get(&Key::new(key.length, key.addr)).copied()
+            }
+
+            #[inline(always)]
+            fn in_source_ranges(&self, service: u32, addr: $address) -> bool {
+                let key = SourceRange::of(service, addr);
+                maps::$ranges.get(&Key::new(key.length, key.range)).is_some()
+            }
+
+            #[inline(always)]
             fn now(&self) -> Ticks {
                 // SAFETY: the helper takes nothing and returns a number (kernel 5.11).
                 Ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
@@ -125,5 +152,5 @@ macro_rules! kernel_tables {
         }
     };
 }
-kernel_tables!(Addr4, FRONTENDS_V4, BACKENDS_V4, FLOWS_V4);
-kernel_tables!(Addr6, FRONTENDS_V6, BACKENDS_V6, FLOWS_V6);
+kernel_tables!(Addr4, FRONTENDS_V4, BACKENDS_V4, FLOWS_V4, AFFINITY_V4, CLIENTS_V4, SRC_RANGES_V4);
+kernel_tables!(Addr6, FRONTENDS_V6, BACKENDS_V6, FLOWS_V6, AFFINITY_V6, CLIENTS_V6, SRC_RANGES_V6);

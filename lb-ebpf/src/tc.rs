@@ -1,9 +1,11 @@
 //! The entry points at TC: one pair for devices with an Ethernet header, one for those without.
 //!
-//! A packet that is rewritten or not ours goes on to whatever comes next on the hook (I2).
+//! A packet that is rewritten or not ours goes on to whatever comes next on the hook (I2); one that
+//! became a rejection goes back.
 #![expect(clippy::needless_pass_by_value, reason = "the classifier macro hands the context over")]
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lb_common::abi::flow::Hook;
@@ -45,6 +47,15 @@ fn answer(ctx: &TcContext, link: Link, hook: Hook) -> i32 {
     crate::log::decision(ctx, link, hook, verdict);
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
+        Verdict::Reject => send_back(&frame),
         Verdict::Drop(_) => TC_ACT_SHOT,
     }
+}
+
+/// Sends the packet out of the interface it came by.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the helper returns a TC action")]
+fn send_back(frame: &Frame<'_>) -> i32 {
+    // SAFETY: the helper takes numbers only.
+    unsafe { bpf_redirect(frame.interface(), 0) as i32 }
 }

@@ -52,8 +52,12 @@ impl Plan {
     /// A ready endpoint on this node: in both lists.
     pub(crate) fn here(mut self, address: &str) -> Self {
         let address = address.parse().expect("an address and a port");
-        self.0.backends.insert(address, BackendState { serving: true, local: true });
+        self.0.backends.insert(
+            address,
+            BackendState { serving: true, local: true, ..BackendState::default() },
+        );
         self.0.cluster.insert(address);
+        self.0.usable = true;
         self.0.local.insert(address);
         self
     }
@@ -61,15 +65,16 @@ impl Plan {
     /// A ready endpoint on another node: in the cluster list.
     pub(crate) fn there(mut self, address: &str) -> Self {
         let address = address.parse().expect("an address and a port");
-        self.0.backends.insert(address, BackendState { serving: true, local: false });
+        self.0.backends.insert(address, BackendState { serving: true, ..BackendState::default() });
         self.0.cluster.insert(address);
+        self.0.usable = true;
         self
     }
 
     /// An endpoint on another node that is known and in no list.
     pub(crate) fn leaving(mut self, address: &str, serving: bool) -> Self {
         let address = address.parse().expect("an address and a port");
-        self.0.backends.insert(address, BackendState { serving, local: false });
+        self.0.backends.insert(address, BackendState { serving, ..BackendState::default() });
         self
     }
 

@@ -66,7 +66,15 @@ fn leftovers_stay_until_everything_to_be_kept_is_known() {
 
 fn backend(service: u32, address: &str) -> BackendEntry {
     let address: SocketAddr = address.parse().expect("an address and a port");
-    BackendEntry { address, service, generation: 9, serving: true, local: false }
+    BackendEntry {
+        address,
+        service,
+        generation: 9,
+        serving: true,
+        local: false,
+        in_cluster_list: true,
+        in_local_list: false,
+    }
 }
 
 /// What `damage` did to `world` is undone by the next run.
@@ -91,7 +99,8 @@ fn check(damage: &[Write]) {
 #[test]
 fn what_makes_no_sense_is_cleared() {
     let (v4, slots) = (Family::V4, SlotRange::new(0, 1));
-    let service = ServiceEntry { cluster: slots, local: SlotRange::EMPTY, affinity_s: 5 };
+    let service =
+        ServiceEntry { cluster: slots, local: SlotRange::EMPTY, usable: true, affinity_s: 5 };
     let entry = FrontendEntry { service: 77, local: false, external: false };
     check(&[Write::PutFrontend(frontend("10.96.9.9:80"), entry)]);
     check(&[Write::PutFrontend(frontend("10.96.0.1:80"), entry)]);

@@ -96,14 +96,6 @@ fn a_request_seen_leaving_the_node_is_no_new_flow() {
 }
 
 #[test]
-fn a_service_without_backends_drops_and_counts() {
-    let mut datapath = Datapath::new(World::default().service(TCP, &[VIP], &[]).tables());
-    let outcome = datapath.send(Hook::Ingress, &tcp(CLIENT, VIP, SYN));
-    assert_eq!(outcome.verdict, Verdict::Drop(Counter::DropNoBackend));
-    assert_eq!(datapath.tables().counters(), [(Counter::DropNoBackend, 1)].into());
-}
-
-#[test]
 fn a_slot_that_names_no_backend_drops_and_counts() {
     let mut datapath = Datapath::new(World::default().service(TCP, &[VIP], &[BACKEND]).tables());
     datapath.change(|tables| {

@@ -4,6 +4,8 @@
 //! agree on everything; what they agree on is compared with what the case expects.
 
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod dnat;
 #[cfg(test)]
 mod flows;
@@ -11,3 +13,5 @@ mod flows;
 mod packets;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod reject;

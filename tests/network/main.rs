@@ -10,5 +10,6 @@ mod inspect;
 mod lab;
 mod lifecycle;
 mod manifests;
+mod reject;
 mod reuse;
 mod services;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lb_tests::lab::{Namespace, Topology, wait_until};
 use lb_tests::traffic::{Connection, UdpClient, http_get};
 
-use crate::cluster::{Cluster, PATIENCE, Server, cluster_ips};
+use crate::cluster::{Cluster, PATIENCE, Server, cluster_ips, slices, web};
 
 /// A hundred requests to `dst` reach all of three servers, each with a fair share.
 #[track_caller]
@@ -90,6 +90,28 @@ fn new_connections_follow_the_endpoints_and_old_ones_stay() {
     assert_eq!(still, names);
     cluster.write_web(3);
     wait_until("all three answer", PATIENCE, || Cluster::ask(&cluster.pod.ns, dst, 40).len() == 3);
+}
+
+#[test]
+fn a_client_with_affinity_keeps_its_pod_over_all_addresses_of_the_service() {
+    let mut cluster = Cluster::new(Topology::Routed, 3);
+    let [v4, v6] = slices("default/web", &cluster.servers);
+    let sticky = web().affinity(10_800);
+    cluster.manifests.write("web.yaml", &[sticky.object(), v4.object(), v6.object()]);
+    for (dst, node_port) in cluster_ips().into_iter().zip(cluster.node_ports()) {
+        let node = &cluster.pod.ns;
+        cluster.agent.wait_ready("one pod answers", PATIENCE, || {
+            match Cluster::ask(node, dst, 12).len() {
+                1 => Ok(()),
+                pods => Err(format!("{pods} pods answer")),
+            }
+        });
+        let chosen = Cluster::ask(node, dst, 20);
+        assert_eq!(
+            chosen.keys().collect::<Vec<_>>(),
+            Cluster::ask(node, node_port, 20).keys().collect::<Vec<_>>()
+        );
+    }
 }
 
 #[test]

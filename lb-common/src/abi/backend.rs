@@ -46,6 +46,10 @@ pub mod flags {
     pub const SERVING: u16 = 1 << 1;
     /// The endpoint is on this node.
     pub const LOCAL: u16 = 1 << 2;
+    /// The endpoint is in its service's cluster list.
+    pub const IN_CLUSTER_LIST: u16 = 1 << 3;
+    /// The endpoint is in its service's local list.
+    pub const IN_LOCAL_LIST: u16 = 1 << 4;
 }
 
 assert_layout!(Backend<Addr4>, 16, Addr4, Port, u16, u32, u32);

@@ -42,16 +42,20 @@ counters! {
     PassExtensionHeaders = 4, "pass_extension_headers";
     /// Passed untouched: an answer on a closed flow, which belongs to a direct connection.
     PassClosedFlow = 5, "pass_closed_flow";
-    /// Dropped: the service has no backend.
-    DropNoBackend = 6, "drop_no_backend";
+    /// Rejected: the service has no endpoint anywhere.
+    RejectNoEndpoint = 6, "reject_no_endpoint";
+    /// Dropped: the service has endpoints, but none that its traffic policy allows here.
+    DropNoLocalEndpoint = 7, "drop_no_local_endpoint";
+    /// Dropped: the client is in none of the service's source ranges.
+    DropSourceRange = 8, "drop_source_range";
     /// Dropped: a slot names a backend that is not there.
-    DropDanglingSlot = 7, "drop_dangling_slot";
+    DropDanglingSlot = 9, "drop_dangling_slot";
     /// Dropped: every backend tried is taken by another live flow of the same client port.
-    DropFlowClash = 8, "drop_flow_clash";
+    DropFlowClash = 10, "drop_flow_clash";
     /// Dropped: the entry for the answers could not be inserted.
-    DropFlowTable = 9, "drop_flow_table";
+    DropFlowTable = 11, "drop_flow_table";
     /// Dropped: the kernel refused to rewrite the packet.
-    DropRewrite = 10, "drop_rewrite";
+    DropRewrite = 12, "drop_rewrite";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.
@@ -77,6 +81,8 @@ mod tests {
             let help = counter.help();
             assert_eq!(counter.label().starts_with("drop_"), help.starts_with("Dropped"), "{help}");
             assert_eq!(counter.label().starts_with("pass_"), help.starts_with("Passed"), "{help}");
+            let rejects = counter.label().starts_with("reject_");
+            assert_eq!(rejects, help.starts_with("Rejected"), "{help}");
         }
     }
 }

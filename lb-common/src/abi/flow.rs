@@ -162,6 +162,9 @@ pub mod flags {
     pub const REPLY: u16 = 1 << 2;
     /// The packet leaves from here, so both directions are seen at ingress (direct mode, XDP).
     pub const FORWARD: u16 = 1 << 3;
+    /// The backend must see an address of this node instead of the client's: decided here, done by
+    /// an entry at the egress hook.
+    pub const MASQUERADE: u16 = 1 << 4;
 }
 
 /// Bits of [`Flow::state`]: what has been seen of the flow so far, in either direction.

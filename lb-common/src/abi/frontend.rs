@@ -42,6 +42,8 @@ pub mod flags {
     pub const LOCAL: u32 = 1 << 0;
     /// A NodePort, LoadBalancer or external address: the external traffic policy applied.
     pub const EXTERNAL: u32 = 1 << 1;
+    /// Only clients in the service's source ranges may use it (`SOURCE_RANGES_*`).
+    pub const SOURCE_RANGES: u32 = 1 << 2;
 }
 
 assert_layout!(FrontendKey<Addr4>, 8, Addr4, Port, u8, u8);

@@ -4,11 +4,13 @@
 //! kernel hashes every byte of a key, and any bit pattern read back must be a valid value.
 //! [`VERSION`] names the layout; maps of different layouts live in different pin directories.
 
+pub mod affinity;
 pub mod backend;
 pub mod counter;
 pub mod flow;
 pub mod frontend;
 pub mod name;
+pub mod prefix;
 pub mod service;
 
 /// The version of all layouts in this module, part of the pin path (design §3.3).
@@ -37,8 +39,21 @@ pub mod map {
     /// Service id → [`ServiceName`](super::name::ServiceName).
     pub const SERVICE_NAMES: &str = "SERVICE_NAMES";
 
+    /// [`AffinityKey`](super::affinity::AffinityKey) → [`Affinity`](super::affinity::Affinity), IPv4.
+    pub const AFFINITY_V4: &str = "AFFINITY_V4";
+    /// The same for IPv6.
+    pub const AFFINITY_V6: &str = "AFFINITY_V6";
+    /// [`ClientPrefix`](super::prefix::ClientPrefix) → what those addresses are, IPv4.
+    pub const CLIENTS_V4: &str = "CLIENTS_V4";
+    /// The same for IPv6.
+    pub const CLIENTS_V6: &str = "CLIENTS_V6";
+    /// [`SourceRange`](super::prefix::SourceRange) → 1, IPv4.
+    pub const SOURCE_RANGES_V4: &str = "SRC_RANGES_V4";
+    /// The same for IPv6.
+    pub const SOURCE_RANGES_V6: &str = "SRC_RANGES_V6";
+
     /// All of them.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 16] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -49,6 +64,12 @@ pub mod map {
         FLOWS_V6,
         COUNTERS,
         SERVICE_NAMES,
+        AFFINITY_V4,
+        AFFINITY_V6,
+        CLIENTS_V4,
+        CLIENTS_V6,
+        SOURCE_RANGES_V4,
+        SOURCE_RANGES_V6,
     ];
 }
 
@@ -64,6 +85,12 @@ pub mod capacity {
     pub const BACKENDS: u32 = 256 * 1024;
     /// Flow entries per family; a flow takes two, with masquerade four.
     pub const FLOWS: u32 = 256 * 1024;
+    /// Remembered clients of services with session affinity, per family.
+    pub const AFFINITY: u32 = 64 * 1024;
+    /// Prefixes of pods and addresses of the node, per family.
+    pub const CLIENTS: u32 = 16 * 1024;
+    /// Source ranges of all services, per family.
+    pub const SOURCE_RANGES: u32 = 16 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

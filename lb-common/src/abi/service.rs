@@ -56,6 +56,9 @@ pub struct Service {
 pub mod flags {
     /// The entry describes a service; without it the entry is free.
     pub const IN_USE: u32 = 1 << 0;
+    /// Some endpoint could be used, on whatever node: an empty list drops instead of rejecting
+    /// (kube-proxy-behaviour §3.4).
+    pub const USABLE: u32 = 1 << 1;
 }
 
 /// Value of `SLOTS`: a backend id of the service's family; 0 where nothing was ever written.

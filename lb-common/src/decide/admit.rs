@@ -1,88 +1,137 @@
 //! The slow path: a packet without a flow, decided once and remembered.
+//!
+//! [`judge`] decides and [`keep`] inserts the entries. Each is a call of its own: together their
+//! values would not fit on the 512 bytes of stack next to the fast path's, which need not carry
+//! them either.
 
+use super::client::Client;
 use super::select;
 use super::{Translation, state};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
-use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::frontend::{self, Frontend, FrontendKey};
 use crate::net::Address;
+use crate::parse::Headers;
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
 
 /// How many backends are tried when a live flow of the same client port holds the first.
 const ATTEMPTS: u32 = 4;
 
+/// What is known and decided of a new flow, beyond its new destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Decision {
+    /// What was dialled.
+    frontend: Frontend,
+    /// The backend's id.
+    backend: u32,
+    /// The backend's generation.
+    generation: u32,
+    /// Bits of [`flags`] besides those that say what is rewritten.
+    flags: u16,
+}
+
 /// Decides on the first packet of a flow: whose it is, where it goes; inserts its entries.
 ///
 /// The entry for the answers comes first, and without it the packet does not leave (I3).
-///
-/// A call of its own: its entries would not fit on the 512 bytes of stack next to the fast path's,
-/// and the fast path need not carry them.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn admit<A: Address, T: Tables<A>>(
     tables: &T,
-    key: &FlowKey<A>,
+    headers: &Headers<A>,
     new: &mut FlowKey<A>,
-    tcp_flags: u8,
     bytes: u32,
 ) -> Translation {
+    let key = &headers.key;
     let dialled = FrontendKey::new(key.dst, key.dst_port, key.protocol);
     let Some(frontend) = tables.frontend(&dialled) else { return Translation::None };
-    // A packet that ends a connection we know nothing of must not look like the start of one.
-    let state = state::after(0, false, tcp_flags);
-    match open(tables, key, new, frontend, (state, bytes)) {
-        Ok(()) => Translation::Rewrite,
-        Err(reason) => Translation::Drop(reason),
+    let mut decision = Decision { frontend, ..Decision::default() };
+    for attempt in 0..ATTEMPTS {
+        if let Err(reason) = judge(tables, key, new, attempt, &mut decision) {
+            return refusal(reason);
+        }
+        match keep(tables, key, new, &decision, headers.tcp_flags, bytes) {
+            Ok(true) => return Translation::Rewrite,
+            Ok(false) => {}
+            Err(reason) => return Translation::Drop(reason),
+        }
     }
+    Translation::Drop(Counter::DropFlowClash)
 }
 
 #[inline(always)]
-fn open<A: Address, T: Tables<A>>(
+fn refusal(reason: Counter) -> Translation {
+    match reason {
+        Counter::RejectNoEndpoint => Translation::Reject(reason),
+        _ => Translation::Drop(reason),
+    }
+}
+
+/// Chooses the backend: source ranges, then the list in use, then affinity or the hash. Puts the
+/// new destination into the second key.
+#[inline(never)]
+fn judge<A: Address, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     new: &mut FlowKey<A>,
-    frontend: Frontend,
-    (state, bytes): (u8, u32),
+    attempt: u32,
+    decision: &mut Decision,
 ) -> Result<(), Counter> {
-    let service = tables.service(frontend.service).ok_or(Counter::DropNoBackend)?;
-    let list = select::list(frontend, service);
-    let hash = key.hash();
+    let frontend = decision.frontend;
+    let guarded = frontend.flags & frontend::flags::SOURCE_RANGES != 0;
+    if guarded && !tables.in_source_ranges(frontend.service, key.src) {
+        return Err(Counter::DropSourceRange);
+    }
+    let client = Client::of(tables, key.src);
+    let service = tables.service(frontend.service).ok_or(Counter::RejectNoEndpoint)?;
+    let list = client.list(frontend);
+    let chosen = select::select(tables, key, frontend.service, &service, list, attempt)?;
+    new.dst = chosen.backend.addr;
+    new.dst_port = chosen.backend.port;
+    decision.backend = chosen.id;
+    decision.generation = chosen.backend.generation;
+    let hairpin = new.dst == key.src;
+    let masquerade = hairpin || client.is_masqueraded(frontend);
+    decision.flags = if masquerade { flags::MASQUERADE } else { 0 };
+    Ok(())
+}
+
+/// Inserts the entries of a flow from `key`, whose packets become `new`; `false` if the answers'
+/// place is taken by a live flow through another frontend, which must not be overwritten.
+#[inline(never)]
+fn keep<A: Address, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    new: &FlowKey<A>,
+    decision: &Decision,
+    tcp_flags: u8,
+    bytes: u32,
+) -> Result<bool, Counter> {
     let mut flow = Flow {
         packets: 0,
         bytes: 0,
         src: key.dst,
-        dst: key.dst,
+        dst: new.dst,
         src_port: key.dst_port,
-        dst_port: key.dst_port,
-        backend: 0,
-        generation: 0,
-        service: frontend.service,
+        dst_port: new.dst_port,
+        backend: decision.backend,
+        generation: decision.generation,
+        service: decision.frontend.service,
         seen: tables.now(),
-        flags: 0,
-        state,
+        flags: decision.flags | flags::SET_SRC | flags::REPLY,
+        // A packet that ends a connection we know nothing of must not look like the start of one.
+        state: state::after(0, false, tcp_flags),
         pad: 0,
     };
-    for attempt in 0..ATTEMPTS {
-        let chosen = select::select(tables, list, hash, attempt)?;
-        new.dst = chosen.backend.addr;
-        new.dst_port = chosen.backend.port;
-        flow.backend = chosen.id;
-        flow.generation = chosen.backend.generation;
-        flow.flags = flags::SET_SRC | flags::REPLY;
-        if !expect_answers(tables, &new.reversed(Hook::Egress), &flow)? {
-            continue;
-        }
-        flow.dst = new.dst;
-        flow.dst_port = new.dst_port;
-        flow.flags = flags::SET_DST;
-        flow.packets = 1;
-        flow.bytes = u64::from(bytes);
-        tables.count(match tables.insert_flow(key, &flow, Insert::Replace) {
-            Ok(()) => Counter::NewFlow,
-            Err(_) => Counter::FlowNotKept,
-        });
-        return Ok(());
+    if !expect_answers(tables, &new.reversed(Hook::Egress), &flow)? {
+        return Ok(false);
     }
-    Err(Counter::DropFlowClash)
+    flow.flags = decision.flags | flags::SET_DST;
+    flow.packets = 1;
+    flow.bytes = u64::from(bytes);
+    tables.count(match tables.insert_flow(key, &flow, Insert::Replace) {
+        Ok(()) => Counter::NewFlow,
+        Err(_) => Counter::FlowNotKept,
+    });
+    Ok(true)
 }
 
 /// Inserts the entry `answer` that translates the answers; `false` if its place is taken by a live

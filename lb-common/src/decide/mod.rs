@@ -5,6 +5,7 @@
 //! ask.
 
 mod admit;
+mod client;
 mod follow;
 mod select;
 pub mod state;
@@ -13,6 +14,7 @@ use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
 use crate::packet::{Packet, Refused};
 use crate::parse::{self, Headers, Link, Network, Skip, Wire};
+use crate::reject::{self, Reply, Told};
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -47,7 +49,7 @@ fn decide<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link, hook:
 
 /// The families are calls of their own, so that neither carries the other's stack.
 #[inline(never)]
-fn decide_family<A: Wire, P: Packet, T: Tables<A>>(
+fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     network: u32,
@@ -65,6 +67,14 @@ fn decide_family<A: Wire, P: Packet, T: Tables<A>>(
             Ok(()) => Verdict::Rewritten,
             Err(Refused) => drop(tables, Counter::DropRewrite),
         },
+        Translation::Reject(reason) => {
+            tables.count(reason);
+            match reject::answer(packet, &headers) {
+                Ok(Told::Answer) => Verdict::Reject,
+                Ok(Told::Nothing) => Verdict::Drop(reason),
+                Err(Refused) => drop(tables, Counter::DropRewrite),
+            }
+        }
         Translation::Drop(reason) => drop(tables, reason),
     }
 }
@@ -77,6 +87,8 @@ enum Translation {
     None,
     /// They become those of the key that was handed in.
     Rewrite,
+    /// The client must be told that nobody is there.
+    Reject(Counter),
     /// The packet must not go on.
     Drop(Counter),
 }
@@ -94,7 +106,7 @@ fn translate<A: Wire, T: Tables<A>>(
         Follow::Rewrite => Translation::Rewrite,
         Follow::NotOurs => Translation::None,
         Follow::Decide => match hook {
-            Hook::Ingress => admit::admit(tables, &headers.key, new, headers.tcp_flags, bytes),
+            Hook::Ingress => admit::admit(tables, headers, new, bytes),
             Hook::Egress => Translation::None,
         },
     }

@@ -243,6 +243,7 @@ mod tests {
             cluster: vec![],
             local: vec![],
             affinity_s: 60,
+            usable: true,
         }
     }
 

@@ -1,12 +1,14 @@
 //! What a pinned map must look like to be used again. Pure.
 
 use aya::maps::MapType;
+use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::name::ServiceName;
+use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::{Service, Slot};
-use lb_common::abi::{counter, map};
+use lb_common::abi::{capacity, counter, map};
 use lb_common::net::{Addr4, Addr6};
 
 use crate::maps::Capacities;
@@ -103,7 +105,7 @@ impl std::fmt::Display for Shape {
 /// Every map, in the order of [`map::ALL`].
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
-    use MapType::{Array, Hash, LruHash, PerCpuArray};
+    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray};
     let Capacities { frontends, services, slots, backends, flows } = *capacities;
     [
         layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends, "max-frontends"),
@@ -114,12 +116,20 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<u32, Backend<Addr6>>(map::BACKENDS_V6, Array, backends, "max-backends"),
         layout::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4, LruHash, flows, "max-flows"),
         layout::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6, LruHash, flows, "max-flows"),
-        Layout {
-            setting: None,
-            ..layout::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY, "")
-        },
+        fixed::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY),
         layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services, "max-services"),
+        fixed::<AffinityKey<Addr4>, Affinity>(map::AFFINITY_V4, LruHash, capacity::AFFINITY),
+        fixed::<AffinityKey<Addr6>, Affinity>(map::AFFINITY_V6, LruHash, capacity::AFFINITY),
+        fixed::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, capacity::CLIENTS),
+        fixed::<ClientPrefix<Addr6>, u32>(map::CLIENTS_V6, LpmTrie, capacity::CLIENTS),
+        fixed::<SourceRange<Addr4>, u32>(map::SOURCE_RANGES_V4, LpmTrie, capacity::SOURCE_RANGES),
+        fixed::<SourceRange<Addr6>, u32>(map::SOURCE_RANGES_V6, LpmTrie, capacity::SOURCE_RANGES),
     ]
+}
+
+/// A map whose capacity nobody sets.
+fn fixed<K, V>(name: &'static str, kind: MapType, capacity: u32) -> Layout {
+    Layout { setting: None, ..layout::<K, V>(name, kind, capacity, "") }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "keys and values are a few bytes")]

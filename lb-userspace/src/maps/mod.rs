@@ -56,6 +56,7 @@ pub enum Write {
 }
 
 /// `BACKENDS_*` in userspace terms.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the map")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendEntry {
     /// Where it listens.
@@ -68,6 +69,10 @@ pub struct BackendEntry {
     pub serving: bool,
     /// It is on this node.
     pub local: bool,
+    /// It is in the service's cluster list.
+    pub in_cluster_list: bool,
+    /// It is in the service's local list.
+    pub in_local_list: bool,
 }
 
 impl BackendEntry {
@@ -85,6 +90,8 @@ pub struct ServiceEntry {
     pub cluster: SlotRange,
     /// The list for traffic policy `Local`.
     pub local: SlotRange,
+    /// Some endpoint could be used, on whatever node.
+    pub usable: bool,
     /// Session affinity in seconds; 0 = none.
     pub affinity_s: u32,
 }

@@ -20,6 +20,8 @@ pub(super) struct Lists {
     pub(super) backends: BTreeMap<SocketAddr, BackendState>,
     pub(super) cluster: BTreeSet<SocketAddr>,
     pub(super) local: BTreeSet<SocketAddr>,
+    /// Some endpoint could be used, on whatever node.
+    pub(super) usable: bool,
 }
 
 /// The lists of `port` as seen from `node`.
@@ -32,14 +34,21 @@ pub(super) fn lists(
     let known = merge(slices, port, family);
     let is_local = |endpoint: &Endpoint| endpoint.node.as_deref() == Some(&*node.name);
     let topology = Topology::of(&known, node);
-    let state = |endpoint: &Endpoint| BackendState {
+    let cluster = usable(&known, |_| true, |endpoint| topology.admits(endpoint, node));
+    let local = usable(&known, is_local, |_| true);
+    let state = |address: &SocketAddr, endpoint: &Endpoint| BackendState {
         serving: endpoint.ready || endpoint.serving,
         local: is_local(endpoint),
+        in_cluster_list: cluster.contains(address),
+        in_local_list: local.contains(address),
     };
+    let backends = known.iter().map(|(address, endpoint)| (*address, state(address, endpoint)));
     Lists {
-        backends: known.iter().map(|(&address, endpoint)| (address, state(endpoint))).collect(),
-        cluster: usable(&known, |_| true, |endpoint| topology.admits(endpoint, node)),
-        local: usable(&known, is_local, |_| true),
+        backends: backends.collect(),
+        // The cluster list is empty only if no endpoint of any node could be used (§3.2).
+        usable: !cluster.is_empty(),
+        cluster,
+        local,
     }
 }
 

@@ -50,12 +50,17 @@ pub struct FrontendUse {
 }
 
 /// What is known of an endpoint that a service could use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the map")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackendState {
     /// It answers: flows to it may go on.
     pub serving: bool,
     /// It is on this node.
     pub local: bool,
+    /// It is in the service's cluster list.
+    pub in_cluster_list: bool,
+    /// It is in the service's local list.
+    pub in_local_list: bool,
 }
 
 /// The identity of a planned service: one port of a Service in one family.
@@ -80,6 +85,8 @@ pub struct ServicePlan {
     pub cluster: BTreeSet<SocketAddr>,
     /// The list for traffic policy `Local`; a subset of `backends`.
     pub local: BTreeSet<SocketAddr>,
+    /// Some endpoint could be used, on whatever node: an empty list drops instead of rejecting.
+    pub usable: bool,
     /// How long a client sticks to its backend, in seconds; 0 = no affinity.
     pub affinity_s: u32,
 }
@@ -104,13 +111,14 @@ pub fn plan(
     slices: &[&Slice],
     node: &NodeView,
 ) -> ServicePlan {
-    let endpoints::Lists { backends, cluster, local } =
+    let endpoints::Lists { backends, cluster, local, usable } =
         endpoints::lists(slices, port, family, node);
     ServicePlan {
         frontends: frontends::frontends(service, port, family, &node.node_port_addresses),
         backends,
         cluster,
         local,
+        usable,
         affinity_s: match service.affinity {
             Affinity::None => 0,
             Affinity::ClientIp { timeout_s } => timeout_s,

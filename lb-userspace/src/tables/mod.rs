@@ -174,7 +174,7 @@ impl Tables {
         now: Duration,
     ) -> Result<(), MapError> {
         written.put_backends(maps, plan)?;
-        for span in written.publish(maps, room.lists, room.cluster, plan.affinity_s)? {
+        for span in written.publish(maps, room.lists, room.cluster, plan)? {
             self.slots.give_back(span, now);
         }
         let name = || Write::PutServiceName(written.id, key.name.to_string(), key.family);

@@ -142,7 +142,8 @@ type Found = BTreeMap<ServiceId, (ServiceKey, Written)>;
 impl Written {
     fn restore_member(&mut self, id: BackendId, entry: &BackendEntry) {
         let BackendEntry { address, generation, serving, local, .. } = *entry;
-        let state = State::Is(BackendState { serving, local });
+        let BackendEntry { in_cluster_list, in_local_list, .. } = *entry;
+        let state = State::Is(BackendState { serving, local, in_cluster_list, in_local_list });
         let at = self.members.partition_point(|member| member.address < address);
         self.members.insert(at, Member { address, id, generation, state });
     }

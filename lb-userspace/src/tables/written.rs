@@ -85,11 +85,11 @@ impl Written {
         maps: &mut M,
         at: usize,
         cluster: u32,
-        affinity_s: u32,
+        plan: &ServicePlan,
     ) -> Result<Vec<Span>, MapError> {
         let lists = &mut self.lists[at];
         lists.fill(maps)?;
-        let entry = lists.entry(cluster, affinity_s);
+        let entry = lists.entry(cluster, plan);
         self.entry.put(maps, entry, || Write::PutService(self.id, entry))?;
         let current = self.lists.swap_remove(at);
         let outdated = std::mem::replace(&mut self.lists, vec![current]);
@@ -120,8 +120,16 @@ impl Member {
         state: BackendState,
     ) -> Result<(), MapError> {
         let Self { address, id, generation, .. } = *self;
-        let BackendState { serving, local } = state;
-        let entry = BackendEntry { address, service, generation, serving, local };
+        let BackendState { serving, local, in_cluster_list, in_local_list } = state;
+        let entry = BackendEntry {
+            address,
+            service,
+            generation,
+            serving,
+            local,
+            in_cluster_list,
+            in_local_list,
+        };
         self.state.put(maps, state, || Write::PutBackend(entry.family(), id, entry))
     }
 }
@@ -155,11 +163,12 @@ impl Lists {
     }
 
     /// The service whose cluster list is the first `cluster` slots, its local list the others.
-    fn entry(&self, cluster: u32, affinity_s: u32) -> ServiceEntry {
+    fn entry(&self, cluster: u32, plan: &ServicePlan) -> ServiceEntry {
         ServiceEntry {
             cluster: range(self.span.start, cluster),
             local: range(self.span.start + cluster, self.span.len - cluster),
-            affinity_s,
+            usable: plan.usable,
+            affinity_s: plan.affinity_s,
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::abi::map;
+use lb_common::abi::prefix::Ranged;
 use lb_common::native::{FamilyMaps, MemoryTables};
 use lb_common::net::{Addr4, Addr6, Address};
 use lb_common::parse::Link;
@@ -55,6 +57,8 @@ impl Kernel {
     pub fn fill(&mut self, tables: &MemoryTables) {
         self.fill_family(&tables.v4, map::FRONTENDS_V4, map::BACKENDS_V4);
         self.fill_family(&tables.v6, map::FRONTENDS_V6, map::BACKENDS_V6);
+        self.fill_prefixes(&tables.v4, map::CLIENTS_V4, map::SOURCE_RANGES_V4);
+        self.fill_prefixes(&tables.v6, map::CLIENTS_V6, map::SOURCE_RANGES_V6);
         let mut services = self.array(map::SERVICES);
         for (id, service) in &tables.services {
             services.set(*id, *service, 0).expect("set a service");
@@ -155,6 +159,23 @@ impl Kernel {
         let mut map = self.array(backends);
         for (id, backend) in &maps.backends {
             map.set(*id, *backend, 0).expect("set a backend");
+        }
+    }
+
+    fn fill_prefixes<A>(&mut self, maps: &FamilyMaps<A>, clients: &str, ranges: &str)
+    where
+        A: Copy + Ord + Pod,
+        Ranged<A>: Pod,
+    {
+        let map = self.ebpf.map_mut(clients).expect(clients);
+        let mut map: LpmTrie<_, A, u32> = map.try_into().expect("a trie");
+        for (prefix, class) in &maps.clients {
+            map.insert(&Key::new(prefix.length, prefix.addr), *class, 0).expect("insert a prefix");
+        }
+        let map = self.ebpf.map_mut(ranges).expect(ranges);
+        let mut map: LpmTrie<_, Ranged<A>, u32> = map.try_into().expect("a trie");
+        for key in &maps.source_ranges {
+            map.insert(&Key::new(key.length, key.range), 1, 0).expect("insert a range");
         }
     }
 

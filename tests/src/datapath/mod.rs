@@ -131,8 +131,10 @@ fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
 fn action(verdict: Verdict) -> i32 {
     const TC_ACT_UNSPEC: i32 = -1;
     const TC_ACT_SHOT: i32 = 2;
+    const TC_ACT_REDIRECT: i32 = 7;
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
+        Verdict::Reject => TC_ACT_REDIRECT,
         Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }

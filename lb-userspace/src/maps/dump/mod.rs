@@ -68,6 +68,8 @@ pub struct ServiceRow {
     pub local: Vec<BackendRef>,
     /// Session affinity in seconds; 0 = none.
     pub affinity_s: u32,
+    /// Some endpoint could be used, on whatever node; else clients are refused.
+    pub usable: bool,
 }
 
 /// A backend.
@@ -173,6 +175,9 @@ impl ServiceRow {
                 &mut line,
                 format_args!(" cluster=[{cluster}] local=[{local}] affinity={affinity}s"),
             );
+            if !self.usable {
+                line.push_str(" no-endpoints");
+            }
         }
         line
     }
@@ -268,6 +273,7 @@ fn service(id: ServiceId, snapshot: &Snapshot) -> ServiceRow {
         cluster: state.map(|state| refs(&state.cluster)).unwrap_or_default(),
         local: state.map(|state| refs(&state.local)).unwrap_or_default(),
         affinity_s: state.map_or(0, |state| state.entry.affinity_s),
+        usable: state.is_some_and(|state| state.entry.usable),
     }
 }
 

@@ -197,7 +197,9 @@ where
             port: Port::from_host(entry.address.port()),
             flags: backend::flags::IN_USE
                 | set(entry.serving, backend::flags::SERVING)
-                | set(entry.local, backend::flags::LOCAL),
+                | set(entry.local, backend::flags::LOCAL)
+                | set(entry.in_cluster_list, backend::flags::IN_CLUSTER_LIST)
+                | set(entry.in_local_list, backend::flags::IN_LOCAL_LIST),
             generation: entry.generation,
             service: entry.service,
         };
@@ -301,13 +303,16 @@ fn put_service(
 }
 
 fn to_service(entry: &ServiceEntry) -> Service {
-    let ServiceEntry { cluster, local, affinity_s } = *entry;
-    Service { cluster, local, flags: service::flags::IN_USE, affinity_s }
+    let ServiceEntry { cluster, local, usable, affinity_s } = *entry;
+    let usable = if usable { service::flags::USABLE } else { 0 };
+    Service { cluster, local, flags: service::flags::IN_USE | usable, affinity_s }
 }
 
 fn from_service(value: &Service) -> Option<ServiceEntry> {
     let Service { cluster, local, flags, affinity_s } = *value;
-    (flags & service::flags::IN_USE != 0).then_some(ServiceEntry { cluster, local, affinity_s })
+    let usable = flags & service::flags::USABLE != 0;
+    let entry = ServiceEntry { cluster, local, usable, affinity_s };
+    (flags & service::flags::IN_USE != 0).then_some(entry)
 }
 
 fn from_frontend(value: Frontend) -> FrontendEntry {
@@ -325,6 +330,8 @@ fn from_backend<A: Address>(value: &Backend<A>) -> BackendEntry {
         generation: value.generation,
         serving: value.flags & backend::flags::SERVING != 0,
         local: value.flags & backend::flags::LOCAL != 0,
+        in_cluster_list: value.flags & backend::flags::IN_CLUSTER_LIST != 0,
+        in_local_list: value.flags & backend::flags::IN_LOCAL_LIST != 0,
     }
 }
 

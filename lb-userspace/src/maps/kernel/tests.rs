@@ -91,7 +91,15 @@ fn frontend(address: &str, protocol: Protocol) -> FrontendAddress {
 fn put_backend(id: BackendId, address: &str, serving: bool, local: bool) -> Write {
     let address: SocketAddr = address.parse().unwrap();
     let service = if address.is_ipv4() { 1 } else { 2 };
-    let entry = BackendEntry { address, service, generation: 7, serving, local };
+    let entry = BackendEntry {
+        address,
+        service,
+        generation: 7,
+        serving,
+        local,
+        in_cluster_list: serving,
+        in_local_list: local,
+    };
     Write::PutBackend(entry.family(), id, entry)
 }
 
@@ -100,7 +108,7 @@ fn writes() -> Vec<Write> {
     let (v4, v6) =
         (frontend("10.96.0.10:80", Protocol::Tcp), frontend("[fd96::a]:53", Protocol::Udp));
     let entry = |service| FrontendEntry { service, local: service == 2, external: service == 1 };
-    let lists = |cluster, local| ServiceEntry { cluster, local, affinity_s: 10_800 };
+    let lists = |cluster, local| ServiceEntry { cluster, local, usable: true, affinity_s: 10_800 };
     vec![
         put_backend(1, "10.1.0.2:8080", true, true),
         put_backend(7, "10.1.1.3:65535", false, false),
@@ -149,7 +157,12 @@ fn a_full_map_names_the_setting_to_raise() {
     }
     let mut maps = kernel_maps();
     let entry = FrontendEntry { service: 1, local: false, external: false };
-    let lists = ServiceEntry { cluster: SlotRange::EMPTY, local: SlotRange::EMPTY, affinity_s: 0 };
+    let lists = ServiceEntry {
+        cluster: SlotRange::EMPTY,
+        local: SlotRange::EMPTY,
+        usable: false,
+        affinity_s: 0,
+    };
     let mut refusals = (1u16..=3)
         .map(|port| {
             Write::PutFrontend(
@@ -231,7 +244,9 @@ fn flows_and_counters_are_read() {
     assert_eq!(maps.flows().unwrap(), [FlowRow::new(&key, &flow)]);
     let on_each_cpu = vec![2; aya::util::nr_cpus().unwrap()];
     let total = 2 * on_each_cpu.len() as u64;
-    maps.counters.set(Counter::DropNoBackend as u32, on_each_cpu.try_into().unwrap(), 0).unwrap();
-    let row = |row: &CounterRow| (row.name == "drop_no_backend").then_some(row.value);
+    maps.counters
+        .set(Counter::RejectNoEndpoint as u32, on_each_cpu.try_into().unwrap(), 0)
+        .unwrap();
+    let row = |row: &CounterRow| (row.name == "reject_no_endpoint").then_some(row.value);
     assert_eq!(maps.counters().unwrap().iter().find_map(row), Some(total));
 }
