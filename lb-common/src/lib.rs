@@ -1,8 +1,7 @@
 //! What the kernel programs and the agent agree on, and every decision of the datapath.
 //!
 //! Nothing here makes a system call, reads a clock or knows Kubernetes. The same functions run in
-//! three places (design §2): in the kernel over BPF maps, natively in tests, and in
-//! `waggle explain` over a dump of the live maps.
+//! the kernel over BPF maps and natively, over memory, in tests (design §2).
 //!
 //! - [`net`], [`csum`], [`clock`], [`verdict`]: the vocabulary;
 //! - [`abi`]: one file per map, the bytes that both sides read and write;

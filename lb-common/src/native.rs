@@ -1,6 +1,6 @@
 //! The datapath over memory: packets as bytes, maps as ordered collections.
 //!
-//! Tests and `waggle explain` run the very decisions of the kernel with these.
+//! Tests run the very decisions of the kernel with these.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

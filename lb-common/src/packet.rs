@@ -1,6 +1,6 @@
 //! What the datapath may ask of a packet.
 //!
-//! The kernel answers from an skb, tests and `waggle explain` from a byte vector
+//! The kernel answers from an skb, tests from a byte vector
 //! ([`native`](crate::native)). Offsets count from the first byte that the hook sees: the link
 //! header on devices that have one, else the network header.
 

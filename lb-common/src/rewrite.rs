@@ -1,4 +1,5 @@
-//! The only rewriter: puts other addresses and ports into a packet and keeps both checksums right.
+//! The only place that translates a packet: puts other addresses and ports into it and keeps both
+//! checksums right. (Answers to refused clients are written by [`reject`](crate::reject).)
 
 use crate::abi::flow::FlowKey;
 use crate::csum;

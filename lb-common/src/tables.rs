@@ -1,6 +1,6 @@
 //! What a decision may ask of the maps.
 //!
-//! The kernel answers from BPF maps, tests and `waggle explain` from memory
+//! The kernel answers from BPF maps, tests from memory
 //! ([`native`](crate::native)).
 
 use crate::abi::affinity::{Affinity, AffinityKey};

@@ -63,7 +63,7 @@ fn clippy(command: Command, arguments: &[&str]) -> Command {
     with(with(command, arguments), &["--", "-D", "warnings"])
 }
 
-/// `lb-common` as each of its users sees it: the kernel programs, `explain` and the agent.
+/// `lb-common` as each of its users sees it: the kernel programs, the tests and the agent.
 fn lb_common(workspace: &Workspace, features: &str) -> Command {
     let arguments = ["--package", "lb-common", "--all-targets", "--features", features];
     clippy(workspace.cargo("clippy"), &arguments)
