@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
@@ -87,3 +88,28 @@ pub(crate) static SRC_RANGES_V4: LpmTrie<Ranged<Addr4>, u32, { capacity::SOURCE_
 #[btf_map]
 pub(crate) static SRC_RANGES_V6: LpmTrie<Ranged<Addr6>, u32, { capacity::SOURCE_RANGES as usize }> =
     LpmTrie::new();
+
+#[btf_map]
+pub(crate) static ADDRESSES_V4: HashMap<Addr4, At, { capacity::FRONTENDS as usize }> =
+    HashMap::new();
+
+#[btf_map]
+pub(crate) static ADDRESSES_V6: HashMap<Addr6, At, { capacity::FRONTENDS as usize }> =
+    HashMap::new();
+
+#[btf_map]
+pub(crate) static SVC_CIDRS_V4: Array<
+    ServiceCidr<Addr4>,
+    { capacity::SERVICE_CIDRS as usize },
+    MMAPABLE,
+> = Array::new();
+
+#[btf_map]
+pub(crate) static SVC_CIDRS_V6: Array<
+    ServiceCidr<Addr6>,
+    { capacity::SERVICE_CIDRS as usize },
+    MMAPABLE,
+> = Array::new();
+
+#[btf_map]
+pub(crate) static INTERFACES: HashMap<u32, u32, { capacity::INTERFACES as usize }> = HashMap::new();

@@ -136,7 +136,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
 
 fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
     let maps = KernelMaps::from_pins(&Pins::new(&config.bpffs).maps()).context("open the maps")?;
-    let planner = Planner::new(&config.node_name, config.nodeport_addresses.clone());
+    let planner = Planner::new(&config.node_name, config.plan.clone());
     Reconciler::restore(planner, maps).context("read the maps of an earlier run")
 }
 

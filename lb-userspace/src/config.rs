@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
-use crate::plan::NodePortAddresses;
+use crate::plan;
 
 /// The agent's settings.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct Config {
     pub source: Source,
     /// The name of this node in the cluster.
     pub node_name: String,
-    /// Where node ports are opened.
-    pub nodeport_addresses: NodePortAddresses,
+    /// What plans depend on.
+    pub plan: plan::Settings,
     /// Which interfaces may be attached.
     pub interfaces: InterfaceFilter,
     /// How large the maps are.

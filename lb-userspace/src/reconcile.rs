@@ -164,7 +164,7 @@ mod tests {
         Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice,
         SlicePort, TrafficPolicy,
     };
-    use crate::plan::NodePortAddresses;
+    use crate::plan::Settings;
     use crate::store::{Event, Update};
 
     fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn reconciler<M: Maps + ReadBack>(maps: M) -> Reconciler<M> {
-        let planner = Planner::new("node", NodePortAddresses::Primary);
+        let planner = Planner::new("node", Settings::default());
         Reconciler::restore(planner, maps).unwrap()
     }
 

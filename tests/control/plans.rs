@@ -36,12 +36,15 @@ pub(crate) struct Plan(pub(crate) ServicePlan);
 impl Plan {
     /// A ClusterIP.
     pub(crate) fn cluster_ip(self, address: &str) -> Self {
-        self.frontend(address, FrontendUse { local: false, external: false })
+        self.frontend(address, FrontendUse::default())
     }
 
     /// A NodePort of a Service with `externalTrafficPolicy: Local`.
     pub(crate) fn local_node_port(self, address: &str) -> Self {
-        self.frontend(address, FrontendUse { local: true, external: true })
+        self.frontend(
+            address,
+            FrontendUse { local: true, external: true, ..FrontendUse::default() },
+        )
     }
 
     fn frontend(mut self, address: &str, used: FrontendUse) -> Self {

@@ -101,7 +101,7 @@ fn what_makes_no_sense_is_cleared() {
     let (v4, slots) = (Family::V4, SlotRange::new(0, 1));
     let service =
         ServiceEntry { cluster: slots, local: SlotRange::EMPTY, usable: true, affinity_s: 5 };
-    let entry = FrontendEntry { service: 77, local: false, external: false };
+    let entry = FrontendEntry { service: 77, ..FrontendEntry::default() };
     check(&[Write::PutFrontend(frontend("10.96.9.9:80"), entry)]);
     check(&[Write::PutFrontend(frontend("10.96.0.1:80"), entry)]);
     check(&[Write::PutFrontend(frontend("[fd96::1]:80"), FrontendEntry { service: 1, ..entry })]);

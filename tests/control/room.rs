@@ -7,7 +7,15 @@ use crate::harness::{World, gone, put};
 use crate::plans::{Plan, key, plan};
 
 /// Room for one service with one frontend and two backends, and for changing one of them.
-const SMALL: Capacities = Capacities { frontends: 2, services: 3, slots: 5, backends: 4, flows: 8 };
+const SMALL: Capacities = Capacities {
+    frontends: 2,
+    services: 3,
+    slots: 5,
+    backends: 4,
+    flows: 8,
+    clients: 2,
+    source_ranges: 2,
+};
 
 fn web() -> Plan {
     plan().cluster_ip("10.96.0.10:80").there("10.1.1.2:80").there("10.1.1.3:80")

@@ -20,6 +20,15 @@ fn kinds(writes: &[Write]) -> Vec<&'static str> {
         Write::PutServiceName(..) => "put name",
         Write::DeleteServiceName(..) => "delete name",
         Write::PutFrontend(..) => "put frontend",
+        Write::PutAddress(..) => "put address",
+        Write::DeleteAddress(_) => "delete address",
+        Write::PutSourceRange(..) => "put source range",
+        Write::DeleteSourceRange(..) => "delete source range",
+        Write::PutClient(..) => "put client",
+        Write::DeleteClient(_) => "delete client",
+        Write::PutServiceCidrs(..) => "put service CIDRs",
+        Write::PutWorkloadInterface(_) => "put workload interface",
+        Write::DeleteInterface(_) => "delete interface",
         Write::DeleteFrontend(..) => "delete frontend",
     };
     writes.iter().map(kind).collect()

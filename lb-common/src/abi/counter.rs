@@ -56,6 +56,10 @@ counters! {
     DropFlowTable = 11, "drop_flow_table";
     /// Dropped: the kernel refused to rewrite the packet.
     DropRewrite = 12, "drop_rewrite";
+    /// Rejected: the address is a service's, but no service has this port and protocol.
+    RejectUnknownPort = 13, "reject_unknown_port";
+    /// Dropped: the address is one for ClusterIPs, but no service has it.
+    DropUnallocated = 14, "drop_unallocated";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

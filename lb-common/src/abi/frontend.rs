@@ -44,6 +44,8 @@ pub mod flags {
     pub const EXTERNAL: u32 = 1 << 1;
     /// Only clients in the service's source ranges may use it (`SOURCE_RANGES_*`).
     pub const SOURCE_RANGES: u32 = 1 << 2;
+    /// Its address exists for services alone: other ports of it are rejected (`ADDRESSES_*`).
+    pub const CLOSED: u32 = 1 << 3;
 }
 
 assert_layout!(FrontendKey<Addr4>, 8, Addr4, Port, u8, u8);

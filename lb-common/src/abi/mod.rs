@@ -4,14 +4,17 @@
 //! kernel hashes every byte of a key, and any bit pattern read back must be a valid value.
 //! [`VERSION`] names the layout; maps of different layouts live in different pin directories.
 
+pub mod address;
 pub mod affinity;
 pub mod backend;
 pub mod counter;
 pub mod flow;
 pub mod frontend;
+pub mod interface;
 pub mod name;
 pub mod prefix;
 pub mod service;
+pub mod settings;
 
 /// The version of all layouts in this module, part of the pin path (design §3.3).
 pub const VERSION: u32 = 1;
@@ -52,8 +55,19 @@ pub mod map {
     /// The same for IPv6.
     pub const SOURCE_RANGES_V6: &str = "SRC_RANGES_V6";
 
+    /// Address → [`At`](super::address::At), IPv4.
+    pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
+    /// The same for IPv6.
+    pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
+    /// Number → [`ServiceCidr`](super::address::ServiceCidr), IPv4.
+    pub const SERVICE_CIDRS_V4: &str = "SVC_CIDRS_V4";
+    /// The same for IPv6.
+    pub const SERVICE_CIDRS_V6: &str = "SVC_CIDRS_V6";
+    /// Ifindex → bits of [`flags`](super::interface::flags).
+    pub const INTERFACES: &str = "INTERFACES";
+
     /// All of them.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 21] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -70,6 +84,11 @@ pub mod map {
         CLIENTS_V6,
         SOURCE_RANGES_V4,
         SOURCE_RANGES_V6,
+        ADDRESSES_V4,
+        ADDRESSES_V6,
+        SERVICE_CIDRS_V4,
+        SERVICE_CIDRS_V6,
+        INTERFACES,
     ];
 }
 
@@ -91,6 +110,10 @@ pub mod capacity {
     pub const CLIENTS: u32 = 16 * 1024;
     /// Source ranges of all services, per family.
     pub const SOURCE_RANGES: u32 = 16 * 1024;
+    /// Prefixes that ClusterIPs are allocated from, per family: the datapath looks at all of them.
+    pub const SERVICE_CIDRS: u32 = 8;
+    /// Interfaces of which something is known.
+    pub const INTERFACES: u32 = 16 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

@@ -15,12 +15,16 @@ pub struct ClientPrefix<A> {
     pub addr: A,
 }
 
-/// Value of `CLIENTS_*`: what the addresses of a prefix are. Those of no prefix are outside.
+/// Value of `CLIENTS_*`: what the addresses of a prefix are, as bits. Those of no prefix are
+/// outside.
 pub mod client {
     /// Pods.
-    pub const POD: u32 = 1;
+    pub const POD: u32 = 1 << 0;
     /// This node itself.
-    pub const NODE: u32 = 2;
+    pub const NODE: u32 = 1 << 1;
+    /// Nobody can tell pods from others in this family: no detector (kube-proxy-behaviour §4.3).
+    /// The prefix of length 0 has it then, and so have the node's own addresses.
+    pub const UNTOLD: u32 = 1 << 2;
 }
 
 /// What a source range is about, behind the length.

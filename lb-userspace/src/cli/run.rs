@@ -18,7 +18,7 @@ use crate::config::{Config, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
-use crate::plan::NodePortAddresses;
+use crate::plan::{self, NodePortAddresses};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,6 +84,12 @@ struct CapacityArgs {
     /// Entries for flows, two to four a flow, per family
     #[arg(long, value_name = "N", default_value_t = capacity::FLOWS, value_parser = entries())]
     max_flows: u32,
+    /// Networks of pods and addresses of the node, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::CLIENTS, value_parser = entries())]
+    max_clients: u32,
+    /// loadBalancerSourceRanges of all Services, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::SOURCE_RANGES, value_parser = entries())]
+    max_source_ranges: u32,
 }
 
 #[derive(Debug, Args)]
@@ -136,12 +142,14 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         slots: args.capacities.max_slots,
         backends: args.capacities.max_backends,
         flows: args.capacities.max_flows,
+        clients: args.capacities.max_clients,
+        source_ranges: args.capacities.max_source_ranges,
     };
     Ok(Config {
         bpffs: global.bpffs.clone(),
         source: source(args.manifests, args.kubeconfig),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
-        nodeport_addresses: args.nodeport_addresses,
+        plan: plan::Settings { node_ports: args.nodeport_addresses, ..plan::Settings::default() },
         interfaces,
         capacities,
         attach: args.attach,
@@ -200,7 +208,7 @@ mod tests {
         assert_eq!(config.source, Source::InCluster);
         assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
         assert_eq!(config.capacities, Capacities::default());
-        assert_eq!(config.nodeport_addresses, NodePortAddresses::Primary);
+        assert_eq!(config.plan.node_ports, NodePortAddresses::Primary);
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert!(!config.node_name.is_empty());
     }

@@ -1,6 +1,7 @@
 //! What a pinned map must look like to be used again. Pure.
 
 use aya::maps::MapType;
+use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
@@ -106,7 +107,8 @@ impl std::fmt::Display for Shape {
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
     use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray};
-    let Capacities { frontends, services, slots, backends, flows } = *capacities;
+    let Capacities { frontends, services, slots, backends, flows, clients, source_ranges } =
+        *capacities;
     [
         layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends, "max-frontends"),
         layout::<FrontendKey<Addr6>, Frontend>(map::FRONTENDS_V6, Hash, frontends, "max-frontends"),
@@ -120,10 +122,25 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services, "max-services"),
         fixed::<AffinityKey<Addr4>, Affinity>(map::AFFINITY_V4, LruHash, capacity::AFFINITY),
         fixed::<AffinityKey<Addr6>, Affinity>(map::AFFINITY_V6, LruHash, capacity::AFFINITY),
-        fixed::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, capacity::CLIENTS),
-        fixed::<ClientPrefix<Addr6>, u32>(map::CLIENTS_V6, LpmTrie, capacity::CLIENTS),
-        fixed::<SourceRange<Addr4>, u32>(map::SOURCE_RANGES_V4, LpmTrie, capacity::SOURCE_RANGES),
-        fixed::<SourceRange<Addr6>, u32>(map::SOURCE_RANGES_V6, LpmTrie, capacity::SOURCE_RANGES),
+        layout::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, clients, "max-clients"),
+        layout::<ClientPrefix<Addr6>, u32>(map::CLIENTS_V6, LpmTrie, clients, "max-clients"),
+        layout::<SourceRange<Addr4>, u32>(
+            map::SOURCE_RANGES_V4,
+            LpmTrie,
+            source_ranges,
+            "max-source-ranges",
+        ),
+        layout::<SourceRange<Addr6>, u32>(
+            map::SOURCE_RANGES_V6,
+            LpmTrie,
+            source_ranges,
+            "max-source-ranges",
+        ),
+        layout::<Addr4, At>(map::ADDRESSES_V4, Hash, frontends, "max-frontends"),
+        layout::<Addr6, At>(map::ADDRESSES_V6, Hash, frontends, "max-frontends"),
+        fixed::<u32, ServiceCidr<Addr4>>(map::SERVICE_CIDRS_V4, Array, capacity::SERVICE_CIDRS),
+        fixed::<u32, ServiceCidr<Addr6>>(map::SERVICE_CIDRS_V6, Array, capacity::SERVICE_CIDRS),
+        fixed::<u32, u32>(map::INTERFACES, Hash, capacity::INTERFACES),
     ]
 }
 

@@ -18,8 +18,15 @@ use crate::maps::Capacities;
 use crate::netlink::namespace::{block_on, command, in_namespace};
 use crate::netlink::{InterfaceFilter, Layer, Target, follow, targets};
 
-const SMALL: Capacities =
-    Capacities { frontends: 64, services: 64, slots: 64, backends: 64, flows: 1024 };
+const SMALL: Capacities = Capacities {
+    frontends: 64,
+    services: 64,
+    slots: 64,
+    backends: 64,
+    flows: 1024,
+    clients: 64,
+    source_ranges: 64,
+};
 
 /// A BPF file system and what hangs on it.
 struct Node {

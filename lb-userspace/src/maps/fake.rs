@@ -92,6 +92,15 @@ impl Fake {
             Write::DeleteFrontend(address) => {
                 self.frontends[Family::of(&address.ip)].remove(address);
             }
+            Write::PutAddress(..)
+            | Write::DeleteAddress(_)
+            | Write::PutSourceRange(..)
+            | Write::DeleteSourceRange(..)
+            | Write::PutClient(..)
+            | Write::DeleteClient(_)
+            | Write::PutServiceCidrs(..)
+            | Write::PutWorkloadInterface(_)
+            | Write::DeleteInterface(_) => {}
         }
         Ok(())
     }

@@ -15,11 +15,12 @@ pub use snapshot::{ReadBack, ServiceState, Snapshot};
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use lb_common::abi::service::SlotRange;
 use lb_common::abi::{capacity, map};
 use lb_common::net::Family;
 
-use crate::plan::FrontendAddress;
+use crate::plan::{Client, FrontendAddress};
 
 /// Index into `SERVICES`; never 0.
 pub type ServiceId = u32;
@@ -53,6 +54,31 @@ pub enum Write {
     PutFrontend(FrontendAddress, FrontendEntry),
     /// Stop that. A frontend that is not there is no error.
     DeleteFrontend(FrontendAddress),
+    /// Say that frontends are at an address.
+    PutAddress(IpAddr, AddressEntry),
+    /// Say that none is.
+    DeleteAddress(IpAddr),
+    /// Let the clients of a prefix use the guarded frontends of a service.
+    PutSourceRange(ServiceId, IpNet),
+    /// Stop that.
+    DeleteSourceRange(ServiceId, IpNet),
+    /// Say who the addresses of a prefix are.
+    PutClient(IpNet, Client),
+    /// Forget that.
+    DeleteClient(IpNet),
+    /// Say which prefixes of a family ClusterIPs are allocated from: all there are, sorted.
+    PutServiceCidrs(Family, Vec<IpNet>),
+    /// Say that pods of this node are behind an interface.
+    PutWorkloadInterface(u32),
+    /// Say that nothing is known of it.
+    DeleteInterface(u32),
+}
+
+/// `ADDRESSES_*` in userspace terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// What is no frontend's is rejected.
+    pub closed: bool,
 }
 
 /// `BACKENDS_*` in userspace terms.
@@ -97,7 +123,8 @@ pub struct ServiceEntry {
 }
 
 /// `FRONTENDS_*` in userspace terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the map")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendEntry {
     /// The service behind it.
     pub service: ServiceId,
@@ -105,6 +132,10 @@ pub struct FrontendEntry {
     pub local: bool,
     /// A NodePort, LoadBalancer or external address.
     pub external: bool,
+    /// Only clients in the service's source ranges may use it.
+    pub guarded: bool,
+    /// Other ports of its address are rejected.
+    pub closed: bool,
 }
 
 /// Why a write did not happen, told apart by what the caller does about it.
@@ -154,6 +185,10 @@ pub struct Capacities {
     pub backends: u32,
     /// Flow entries per family.
     pub flows: u32,
+    /// Prefixes of pods and addresses of the node, per family.
+    pub clients: u32,
+    /// Source ranges of all services, per family.
+    pub source_ranges: u32,
 }
 
 impl Default for Capacities {
@@ -164,6 +199,8 @@ impl Default for Capacities {
             slots: capacity::SLOTS,
             backends: capacity::BACKENDS,
             flows: capacity::FLOWS,
+            clients: capacity::CLIENTS,
+            source_ranges: capacity::SOURCE_RANGES,
         }
     }
 }
@@ -214,6 +251,8 @@ fn setting(map: &str) -> &'static str {
         map::SLOTS => "max-slots",
         map::BACKENDS_V4 | map::BACKENDS_V6 => "max-backends",
         map::FLOWS_V4 | map::FLOWS_V6 => "max-flows",
+        map::CLIENTS_V4 | map::CLIENTS_V6 => "max-clients",
+        map::SOURCE_RANGES_V4 | map::SOURCE_RANGES_V6 => "max-source-ranges",
         _ => "max-services",
     }
 }

@@ -3,15 +3,18 @@
 //! A snapshot is raw: it says what is there, not whether it makes sense. Whoever reads live maps
 //! while an agent writes sees each entry as it was at some moment of the reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use lb_common::abi::service::SlotRange;
 use lb_common::net::Family;
 
 use super::{
-    BackendEntry, BackendId, Capacities, FrontendEntry, MapError, ServiceEntry, ServiceId,
+    AddressEntry, BackendEntry, BackendId, Capacities, FrontendEntry, MapError, ServiceEntry,
+    ServiceId,
 };
-use crate::plan::FrontendAddress;
+use crate::plan::{Client, FrontendAddress};
 
 /// Maps that can be read back: for restarts (I5), comparisons (I6) and people.
 pub trait ReadBack {
@@ -35,6 +38,16 @@ pub struct Snapshot {
     pub free_backends: BTreeMap<(Family, BackendId), u32>,
     /// `SERVICE_NAMES`.
     pub names: BTreeMap<ServiceId, (String, Family)>,
+    /// `ADDRESSES_*`.
+    pub addresses: BTreeMap<IpAddr, AddressEntry>,
+    /// `SRC_RANGES_*`.
+    pub source_ranges: BTreeSet<(ServiceId, IpNet)>,
+    /// `CLIENTS_*`.
+    pub clients: BTreeMap<IpNet, Client>,
+    /// `SVC_CIDRS_*`.
+    pub service_cidrs: BTreeSet<IpNet>,
+    /// The interfaces of `INTERFACES` with pods behind them.
+    pub workload_interfaces: BTreeSet<u32>,
 }
 
 /// A service in use.

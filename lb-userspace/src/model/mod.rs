@@ -6,11 +6,13 @@ pub(crate) mod fixture;
 mod node;
 mod outcome;
 mod service;
+mod service_cidr;
 
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use node::Node;
 pub use outcome::{Kind, Outcome, Rejection, Subject};
 pub use service::{Affinity, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy};
+pub use service_cidr::ServiceCidr;
 
 use std::fmt;
 

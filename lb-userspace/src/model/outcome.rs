@@ -25,6 +25,8 @@ pub enum Kind {
     EndpointSlice,
     /// `v1` Node.
     Node,
+    /// `networking.k8s.io/v1` `ServiceCIDR`.
+    ServiceCidr,
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +35,7 @@ impl fmt::Display for Kind {
             Self::Service => "service",
             Self::EndpointSlice => "endpointslice",
             Self::Node => "node",
+            Self::ServiceCidr => "servicecidr",
         })
     }
 }

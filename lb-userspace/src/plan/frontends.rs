@@ -17,10 +17,15 @@ pub(super) fn frontends(
     family: Family,
     node_port_addresses: &BTreeSet<IpAddr>,
 ) -> BTreeMap<FrontendAddress, FrontendUse> {
-    let internal =
-        FrontendUse { local: service.internal_policy == TrafficPolicy::Local, external: false };
-    let external =
-        FrontendUse { local: service.external_policy == TrafficPolicy::Local, external: true };
+    let internal = FrontendUse {
+        local: service.internal_policy == TrafficPolicy::Local,
+        ..FrontendUse::default()
+    };
+    let external = FrontendUse {
+        local: service.external_policy == TrafficPolicy::Local,
+        external: true,
+        ..FrontendUse::default()
+    };
     let cluster_ips = service.cluster_ips.iter().map(|&ip| (ip, port.port, internal));
     // Until the datapath looks at source ranges, an address that they should guard stays closed.
     let guarded = service.source_ranges.iter().any(|range| Family::of(&range.addr()) == family);

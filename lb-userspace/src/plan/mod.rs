@@ -19,6 +19,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use lb_common::net::Family;
 
 use crate::model::{Affinity, Protocol, Service, ServicePort, ServicePortName, Slice};
@@ -41,12 +42,17 @@ impl fmt::Display for FrontendAddress {
 }
 
 /// How a frontend uses its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the map")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendUse {
     /// Balanced over the local list, not the cluster list.
     pub local: bool,
     /// A NodePort, LoadBalancer or external address.
     pub external: bool,
+    /// Only clients in the plan's source ranges may use it.
+    pub guarded: bool,
+    /// Its address exists for services alone: other ports of it are rejected.
+    pub closed: bool,
 }
 
 /// What is known of an endpoint that a service could use.
@@ -89,6 +95,30 @@ pub struct ServicePlan {
     pub usable: bool,
     /// How long a client sticks to its backend, in seconds; 0 = no affinity.
     pub affinity_s: u32,
+    /// Who may use the guarded frontends; all of the key's family. Without guarded frontends empty.
+    pub source_ranges: BTreeSet<IpNet>,
+}
+
+/// What the datapath must know besides services. Planned as a whole, written as differences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Who the addresses of a prefix are; the longest prefix counts.
+    pub clients: BTreeMap<IpNet, Client>,
+    /// The prefixes that ClusterIPs are allocated from.
+    pub service_cidrs: BTreeSet<IpNet>,
+    /// Ifindexes of the interfaces with pods of this node behind them.
+    pub workload_interfaces: BTreeSet<u32>,
+}
+
+/// Who the addresses of a prefix are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// Pods.
+    pub pod: bool,
+    /// This node itself.
+    pub node: bool,
+    /// Nobody can tell pods from others in this family: there is no detector.
+    pub untold: bool,
 }
 
 /// What plans depend on besides the objects: the node they are made for.
@@ -100,6 +130,36 @@ pub struct NodeView {
     pub zone: Arc<str>,
     /// The addresses on which NodePorts answer.
     pub node_port_addresses: BTreeSet<IpAddr>,
+}
+
+/// What the operator decided and plans depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where NodePorts are opened.
+    pub node_ports: NodePortAddresses,
+    /// How pods are told from other clients.
+    pub detector: Detector,
+    /// `externalIPs` are left alone: whoever may write Services could take over any address with
+    /// them (CVE-2020-8554).
+    pub ignore_external_ips: bool,
+}
+
+/// How pods are told from other clients (`--detect-local-mode`, kube-proxy-behaviour §4.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Detector {
+    /// By the pod CIDRs of all Nodes, and by the interfaces behind which pods of this node are.
+    #[default]
+    Auto,
+    /// By these prefixes. A family without prefix has no detector.
+    ClusterCidr(Vec<IpNet>),
+    /// By the pod CIDRs of the own Node. A family without one has no detector.
+    NodeCidr,
+    /// By the bridge of this name, at whose ports all pods of this node are.
+    BridgeInterface(String),
+    /// By interfaces whose names begin so.
+    InterfaceNamePrefix(String),
+    /// Not at all: every client could be a pod.
+    None,
 }
 
 /// The plan of a Service's `port` in `family`, as if no other Service claimed its frontends.
@@ -123,5 +183,6 @@ pub fn plan(
             Affinity::None => 0,
             Affinity::ClientIp { timeout_s } => timeout_s,
         },
+        source_ranges: BTreeSet::new(),
     }
 }

@@ -10,7 +10,7 @@ use lb_common::net::Family;
 
 use super::claims::{Claim, Claims};
 use super::frontends::frontends;
-use super::{NodePortAddresses, NodeView, ServiceKey, ServicePlan, plan};
+use super::{NodeView, ServiceKey, ServicePlan, Settings, plan};
 use crate::model::{
     Kind, NamespacedName, Node, Rejection, Service, ServicePort, ServicePortName, Subject,
 };
@@ -20,7 +20,7 @@ use crate::store::{Event, Rejections, Store};
 #[derive(Clone, Debug)]
 pub struct Planner {
     store: Store,
-    node_port_addresses: NodePortAddresses,
+    settings: Settings,
     interface_addresses: BTreeSet<IpAddr>,
     view: NodeView,
     claims: Claims,
@@ -30,10 +30,10 @@ pub struct Planner {
 impl Planner {
     /// A planner for the node called `node_name`, which knows nothing yet.
     #[must_use]
-    pub fn new(node_name: &str, node_port_addresses: NodePortAddresses) -> Self {
+    pub fn new(node_name: &str, settings: Settings) -> Self {
         Self {
             store: Store::new(node_name),
-            node_port_addresses,
+            settings,
             interface_addresses: BTreeSet::new(),
             view: NodeView::default(),
             claims: Claims::default(),
@@ -113,7 +113,7 @@ impl Planner {
         NodeView {
             name: self.store.node_name().clone(),
             zone: node.map(|node| node.zone.clone()).unwrap_or_default(),
-            node_port_addresses: self.node_port_addresses.select(node, &self.interface_addresses),
+            node_port_addresses: self.settings.node_ports.select(node, &self.interface_addresses),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{NamespacedName, Node, Outcome, Service, Slice, Subject};
+use crate::model::{NamespacedName, Node, Outcome, Service, ServiceCidr, Slice, Subject};
 
 /// Something a source learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Event {
     Slices(Update<Slice>),
     /// About Nodes; the store keeps its own only.
     Nodes(Update<Node>),
+    /// About ServiceCIDRs.
+    ServiceCidrs(Update<ServiceCidr>),
     /// All that is wrong with a file now, beyond the objects in it. Nothing = it is fine again.
     File(PathBuf, Vec<String>),
     /// Which file each object is in, of all that came from files.

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::{Kind, NamespacedName, Node, Outcome, Rejection, Service, Slice, Subject};
+use crate::model::{
+    Kind, NamespacedName, Node, Outcome, Rejection, Service, ServiceCidr, Slice, Subject,
+};
 
 /// Services, EndpointSlices and the own Node.
 #[derive(Clone, Debug)]
@@ -29,6 +31,7 @@ pub struct Store {
     slices_of: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     last_of_api_server: Vec<Slice>,
     node: Option<Node>,
+    service_cidrs: BTreeMap<NamespacedName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     dirty: BTreeSet<NamespacedName>,
     rejections: Rejections,
@@ -46,6 +49,7 @@ impl Store {
             slices_of: BTreeMap::new(),
             last_of_api_server: Vec::new(),
             node: None,
+            service_cidrs: BTreeMap::new(),
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             rejections: Rejections::default(),
@@ -59,6 +63,9 @@ impl Store {
             Event::Services(update) => self.update(Kind::Service, update, Self::put_service),
             Event::Slices(update) => self.update(Kind::EndpointSlice, update, Self::put_slice),
             Event::Nodes(update) => self.update(Kind::Node, update, Self::put_node),
+            Event::ServiceCidrs(update) => {
+                self.update(Kind::ServiceCidr, update, Self::put_service_cidr);
+            }
             Event::File(path, reasons) => self.rejections.set(Subject::File(path), reasons),
             Event::Origins(origins) => self.origins = origins,
         }
@@ -164,6 +171,7 @@ impl Store {
         match kind {
             Kind::Service => names.extend(self.services.keys().cloned()),
             Kind::EndpointSlice => names.extend(self.slices.keys().cloned()),
+            Kind::ServiceCidr => names.extend(self.service_cidrs.keys().cloned()),
             Kind::Node => {
                 names.extend(self.node.iter().map(|node| NamespacedName::new("", &node.name)));
             }
@@ -199,6 +207,10 @@ impl Store {
 
     fn put_node(&mut self, _name: NamespacedName, node: Option<Node>) {
         self.node = node;
+    }
+
+    fn put_service_cidr(&mut self, name: NamespacedName, cidr: Option<ServiceCidr>) {
+        put(&mut self.service_cidrs, name, cidr);
     }
 
     fn unlink(&mut self, service: &NamespacedName, slice: &NamespacedName) {

@@ -242,8 +242,8 @@ impl Tables {
             if holder.service != service {
                 *holder = Holder { service, state: State::Unknown };
             }
-            let FrontendUse { local, external } = used;
-            let entry = FrontendEntry { service, local, external };
+            let FrontendUse { local, external, guarded, closed } = used;
+            let entry = FrontendEntry { service, local, external, guarded, closed };
             holder.state.put(maps, used, || Write::PutFrontend(address, entry))?;
         }
         Ok(())

@@ -14,7 +14,8 @@ use super::state::State;
 use super::written::{Lists, Member, Written};
 use super::{Debris, Frees, Holder, Tables};
 use crate::maps::{
-    BackendEntry, BackendId, Capacities, ServiceId, ServiceState, Snapshot, Write, is_of,
+    BackendEntry, BackendId, Capacities, FrontendEntry, ServiceId, ServiceState, Snapshot, Write,
+    is_of,
 };
 use crate::model::{NamespacedName, Protocol, ServicePortName};
 use crate::plan::{BackendState, FrontendUse, ServiceKey};
@@ -116,7 +117,8 @@ impl Tables {
             let holder = match owner {
                 Some((_, written)) => {
                     written.frontends.push(address);
-                    let used = FrontendUse { local: entry.local, external: entry.external };
+                    let FrontendEntry { local, external, guarded, closed, .. } = *entry;
+                    let used = FrontendUse { local, external, guarded, closed };
                     Holder { service: entry.service, state: State::Is(used) }
                 }
                 None => Holder { service: NOBODY, state: State::Unknown },

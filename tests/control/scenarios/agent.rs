@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lb_userspace::maps::dump::{Dump, Ids};
 use lb_userspace::maps::{Maps, ReadBack};
-use lb_userspace::model::{NamespacedName, Node, Outcome, Service, Slice};
-use lb_userspace::plan::{NodePortAddresses, Planner};
+use lb_userspace::model::{NamespacedName, Node, Outcome, Service, ServiceCidr, Slice};
+use lb_userspace::plan::{Planner, Settings};
 use lb_userspace::reconcile::Reconciler;
 use lb_userspace::store::{Event, Update};
 use lb_userspace::tables::GRACE;
@@ -62,7 +62,7 @@ impl<M: Maps + ReadBack + Clone> Agent<M> {
 }
 
 fn start<M: Maps + ReadBack>(maps: M, objects: &Objects) -> Reconciler<M> {
-    let planner = Planner::new("n1", NodePortAddresses::Primary);
+    let planner = Planner::new("n1", Settings::default());
     let mut reconciler = Reconciler::restore(planner, maps).expect("maps that can be read");
     for list in objects.lists() {
         reconciler.planner().apply(list);
@@ -76,6 +76,7 @@ pub(super) struct Objects {
     services: Known<Service>,
     slices: Known<Slice>,
     nodes: Known<Node>,
+    service_cidrs: Known<ServiceCidr>,
 }
 
 type Known<T> = BTreeMap<NamespacedName, Outcome<T>>;
@@ -88,16 +89,18 @@ impl Objects {
                 Event::Services(update) => take(&mut self.services, update),
                 Event::Slices(update) => take(&mut self.slices, update),
                 Event::Nodes(update) => take(&mut self.nodes, update),
+                Event::ServiceCidrs(update) => take(&mut self.service_cidrs, update),
                 Event::File(..) | Event::Origins(_) => {}
             }
         }
     }
 
-    fn lists(&self) -> [Event; 3] {
+    fn lists(&self) -> [Event; 4] {
         [
             Event::Services(list(&self.services)),
             Event::Slices(list(&self.slices)),
             Event::Nodes(list(&self.nodes)),
+            Event::ServiceCidrs(list(&self.service_cidrs)),
         ]
     }
 }

@@ -124,6 +124,15 @@ impl Maps for KernelMaps {
                 Family::V4 => self.v4.delete_frontend(address),
                 Family::V6 => self.v6.delete_frontend(address),
             },
+            Write::PutAddress(..)
+            | Write::DeleteAddress(_)
+            | Write::PutSourceRange(..)
+            | Write::DeleteSourceRange(..)
+            | Write::PutClient(..)
+            | Write::DeleteClient(_)
+            | Write::PutServiceCidrs(..)
+            | Write::PutWorkloadInterface(_)
+            | Write::DeleteInterface(_) => Ok(()),
         }
     }
 }
@@ -136,6 +145,7 @@ impl ReadBack for KernelMaps {
             slots: self.slots.capacity(),
             backends: self.v4.backends.capacity(),
             flows: self.v4.flow_capacity,
+            ..Capacities::default()
         }
     }
 
@@ -224,7 +234,9 @@ where
     ) -> Result<(), MapError> {
         let set = |is_set, flag| if is_set { flag } else { 0 };
         let flags = set(entry.local, frontend::flags::LOCAL)
-            | set(entry.external, frontend::flags::EXTERNAL);
+            | set(entry.external, frontend::flags::EXTERNAL)
+            | set(entry.guarded, frontend::flags::SOURCE_RANGES)
+            | set(entry.closed, frontend::flags::CLOSED);
         let value = Frontend { service: entry.service, flags };
         self.frontends
             .insert(frontend_key::<A>(address)?, value, 0)
@@ -320,6 +332,8 @@ fn from_frontend(value: Frontend) -> FrontendEntry {
         service: value.service,
         local: value.flags & frontend::flags::LOCAL != 0,
         external: value.flags & frontend::flags::EXTERNAL != 0,
+        guarded: value.flags & frontend::flags::SOURCE_RANGES != 0,
+        closed: value.flags & frontend::flags::CLOSED != 0,
     }
 }
 

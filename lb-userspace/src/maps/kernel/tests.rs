@@ -17,8 +17,15 @@ use crate::maps::fake::Fake;
 /// `BPF_F_MMAPABLE`, since Linux 5.5.
 const MMAPABLE: u32 = 1 << 10;
 
-const SMALL: Capacities =
-    Capacities { frontends: 2, services: 4, slots: 600, backends: 8, flows: 8 };
+const SMALL: Capacities = Capacities {
+    frontends: 2,
+    services: 4,
+    slots: 600,
+    backends: 8,
+    flows: 8,
+    clients: 8,
+    source_ranges: 8,
+};
 
 /// Whether maps can be created here; without root a test says that it checked nothing, and fails
 /// where `CI` is set.
@@ -107,7 +114,12 @@ fn put_backend(id: BackendId, address: &str, serving: bool, local: bool) -> Writ
 fn writes() -> Vec<Write> {
     let (v4, v6) =
         (frontend("10.96.0.10:80", Protocol::Tcp), frontend("[fd96::a]:53", Protocol::Udp));
-    let entry = |service| FrontendEntry { service, local: service == 2, external: service == 1 };
+    let entry = |service| FrontendEntry {
+        service,
+        local: service == 2,
+        external: service == 1,
+        ..FrontendEntry::default()
+    };
     let lists = |cluster, local| ServiceEntry { cluster, local, usable: true, affinity_s: 10_800 };
     vec![
         put_backend(1, "10.1.0.2:8080", true, true),
@@ -156,7 +168,7 @@ fn a_full_map_names_the_setting_to_raise() {
         return;
     }
     let mut maps = kernel_maps();
-    let entry = FrontendEntry { service: 1, local: false, external: false };
+    let entry = FrontendEntry { service: 1, ..FrontendEntry::default() };
     let lists = ServiceEntry {
         cluster: SlotRange::EMPTY,
         local: SlotRange::EMPTY,

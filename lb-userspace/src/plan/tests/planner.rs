@@ -8,12 +8,12 @@ use proptest::prelude::*;
 
 use crate::model::fixture::{name, node, port, service, slice};
 use crate::model::{Affinity, NamespacedName, Outcome, Protocol, Service, Slice, TrafficPolicy};
-use crate::plan::{NodePortAddresses, Planner, ServiceKey, ServicePlan};
+use crate::plan::{Planner, ServiceKey, ServicePlan, Settings};
 use crate::store::{Event, Update};
 
 /// A planner of node `n1` that has heard the first lists, which were empty.
 pub(super) fn planner() -> Planner {
-    let mut planner = Planner::new("n1", NodePortAddresses::Primary);
+    let mut planner = Planner::new("n1", Settings::default());
     planner.apply(Event::Nodes(Update::Replace(vec![])));
     planner.apply(Event::Services(Update::Replace(vec![])));
     planner.apply(Event::Slices(Update::Replace(vec![])));
