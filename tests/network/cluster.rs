@@ -41,6 +41,11 @@ impl Cluster {
     /// A node of `topology` with `servers` serving pods and one more pod, a client outside, and an
     /// agent that knows of the service `default/web`; returns when the service answers.
     pub(crate) fn new(topology: Topology, servers: usize) -> Self {
+        Self::with_flags(topology, servers, &[])
+    }
+
+    /// The same, with more flags for the agent.
+    pub(crate) fn with_flags(topology: Topology, servers: usize, flags: &[&str]) -> Self {
         let lab = Lab::new();
         let node = lab.node(topology);
         let client = lab.client();
@@ -49,7 +54,7 @@ impl Cluster {
         let pod = node.pod("client");
         let (manifests, bpffs) = (Manifests::new(), Bpffs::new());
         manifests.write("node.yaml", &[node_object(&node)]);
-        let agent = start_agent(&node, &manifests, &bpffs);
+        let agent = start_agent(&node, &manifests, &bpffs, flags);
         let mut cluster = Self { agent, servers, pod, client, node, manifests, bpffs, _lab: lab };
         cluster.write_web(cluster.servers.len());
         cluster.wait_until_served();
@@ -107,6 +112,15 @@ impl Cluster {
             lb_tests::lab::waggle(&self.node.ns, &[arguments, &["--bpffs", bpffs]].concat());
         assert!(output.status.success(), "waggle {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// How often something was counted so far.
+    #[track_caller]
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let dump = self.waggle_json(&["dump"]);
+        let counters = dump["counters"].as_array().expect("a list of counters");
+        let row = counters.iter().find(|row| row["name"] == name);
+        row.and_then(|row| row["value"].as_u64()).expect(name)
     }
 
     /// The parsed output of `waggle … -o json`.
@@ -176,24 +190,27 @@ pub(crate) fn node_object(lab_node: &Node) -> Value {
 }
 
 /// An agent on `node` whose cluster is a folder of manifests.
-pub(crate) fn start_agent(node: &Node, manifests: &Manifests, bpffs: &Bpffs) -> Agent {
-    Agent::start(
-        &node.ns,
-        [
-            "run".as_ref(),
-            "--manifests".as_ref(),
-            manifests.path().as_os_str(),
-            "--node-name".as_ref(),
-            node.name.as_ref(),
-            "--bpffs".as_ref(),
-            bpffs.path().as_os_str(),
-            // Small maps: they are made, dumped and unmade many times.
-            "--max-services=1024".as_ref(),
-            "--max-slots=4096".as_ref(),
-            "--max-backends=1024".as_ref(),
-            "--max-flows=16384".as_ref(),
-        ],
-    )
+pub(crate) fn start_agent(
+    node: &Node,
+    manifests: &Manifests,
+    bpffs: &Bpffs,
+    flags: &[&str],
+) -> Agent {
+    let usual = [
+        "run".as_ref(),
+        "--manifests".as_ref(),
+        manifests.path().as_os_str(),
+        "--node-name".as_ref(),
+        node.name.as_ref(),
+        "--bpffs".as_ref(),
+        bpffs.path().as_os_str(),
+        // Small maps: they are made, dumped and unmade many times.
+        "--max-services=1024".as_ref(),
+        "--max-slots=4096".as_ref(),
+        "--max-backends=1024".as_ref(),
+        "--max-flows=16384".as_ref(),
+    ];
+    Agent::start(&node.ns, usual.into_iter().chain(flags.iter().map(AsRef::as_ref)))
 }
 
 /// The output of a command that must succeed, run on the machine itself.

@@ -10,6 +10,7 @@ mod inspect;
 mod lab;
 mod lifecycle;
 mod manifests;
+mod policies;
 mod reject;
 mod reuse;
 mod services;
