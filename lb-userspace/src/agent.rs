@@ -148,21 +148,19 @@ async fn source(config: &Config) -> anyhow::Result<(mpsc::Receiver<Event>, Sourc
         Source::Manifests(directory) => {
             tokio::spawn(sources::files::run(directory.clone(), sender))
         }
-        Source::Kubeconfig(file) => kube(config, Some(file), sender).await?,
-        Source::InCluster => kube(config, None, sender).await?,
+        Source::Kubeconfig(file) => kube(Some(file), sender).await?,
+        Source::InCluster => kube(None, sender).await?,
     };
     Ok((events, task))
 }
 
 async fn kube(
-    config: &Config,
     kubeconfig: Option<&std::path::PathBuf>,
     sender: mpsc::Sender<Event>,
 ) -> anyhow::Result<SourceTask> {
     let client = sources::kube::client(kubeconfig.map(AsRef::as_ref)).await?;
-    let node_name = config.node_name.clone();
     Ok(tokio::spawn(async move {
-        sources::kube::run(client, &node_name, sender).await;
+        sources::kube::run(client, sender).await;
         Ok(())
     }))
 }

@@ -9,6 +9,7 @@
 )]
 
 mod changes;
+mod kinds;
 mod refusals;
 mod restarts;
 mod server;
