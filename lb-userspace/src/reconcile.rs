@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::maps::{MapError, Maps, ReadBack};
+use crate::model::{Kind, Problem, Rejection, Subject};
 use crate::plan::{Planner, ServiceKey, ServicePlan};
-use crate::tables::Tables;
+use crate::tables::{Tables, Usage};
 
 /// The pause after a first failure; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +28,8 @@ pub struct Reconciler<M> {
     maps: M,
     pending: BTreeMap<ServiceKey, Pending>,
     stage: Stage,
+    /// What was told since the last [`Reconciler::take_told`].
+    told: Vec<Rejection>,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
@@ -37,6 +40,17 @@ struct Pending {
     plan: Option<ServicePlan>,
     /// What people were told about it.
     told: Option<String>,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How many objects cannot be used now, whole or in part, by their kind.
+    pub rejected: BTreeMap<&'static str, usize>,
+    /// How many frontends more than one service claims now.
+    pub contested: usize,
+    /// How full the maps are that the agent fills.
+    pub usage: Usage,
 }
 
 #[derive(Debug)]
@@ -54,7 +68,7 @@ impl<M: Maps + ReadBack> Reconciler<M> {
     pub fn restore(planner: Planner, maps: M) -> Result<Self, MapError> {
         let tables = Tables::restore(&maps.snapshot()?, maps.capacities());
         let (pending, stage) = (BTreeMap::new(), Stage::Listing);
-        Ok(Self { planner, tables, maps, pending, stage, failures: 0 })
+        Ok(Self { planner, tables, maps, pending, stage, told: Vec::new(), failures: 0 })
     }
 }
 
@@ -80,10 +94,27 @@ impl<M: Maps> Reconciler<M> {
         self.plan();
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
+            self.told.push(rejection);
         }
         self.write(now);
         self.prune(now);
         self.pause()
+    }
+
+    /// What the log has been told of objects of the API, for others who want to tell it too.
+    pub fn take_told(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What there is now, in numbers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut rejected = BTreeMap::new();
+        for subject in self.planner.rejected() {
+            *rejected.entry(subject.word()).or_default() += 1;
+        }
+        let contested = self.planner.contested();
+        Figures { rejected, contested, usage: self.tables.usage() }
     }
 
     fn plan(&mut self) {
@@ -113,11 +144,11 @@ impl<M: Maps> Reconciler<M> {
     }
 
     fn write(&mut self, now: Duration) {
-        let Self { tables, maps, pending, .. } = self;
+        let Self { tables, maps, pending, told, .. } = self;
         pending.retain(|key, pending| {
             let result = tables.apply(maps, key, pending.plan.as_ref(), now);
             if let Err(error) = &result {
-                pending.tell(key, error);
+                told.extend(pending.tell(key, error));
             }
             result.is_err()
         });
@@ -143,12 +174,21 @@ impl<M: Maps> Reconciler<M> {
 }
 
 impl Pending {
-    fn tell(&mut self, key: &ServiceKey, error: &MapError) {
+    /// Tells the log, once; returns what people who look at the Service should see as well.
+    fn tell(&mut self, key: &ServiceKey, error: &MapError) -> Option<Rejection> {
         let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
-            tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
-            self.told = Some(text);
+        if self.told.as_ref() == Some(&text) {
+            return None;
         }
+        tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
+        let full = matches!(error, MapError::Full { .. }).then(|| Rejection {
+            object: Subject::Object(Kind::Service, key.name.service.clone()),
+            file: None,
+            problem: Problem::MapFull,
+            reason: format!("{} stays as it was: {text}", key.name),
+        });
+        self.told = Some(text);
+        full
     }
 }
 
@@ -159,6 +199,7 @@ mod tests {
     use lb_common::net::Family;
 
     use super::*;
+    use crate::maps::Capacities;
     use crate::maps::fake::{Fake, Flaky};
     use crate::model::{
         Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice,
@@ -166,6 +207,7 @@ mod tests {
     };
     use crate::plan::Settings;
     use crate::store::{Event, Update};
+    use crate::tables::MapUsage;
 
     fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
         let name = NamespacedName::new("default", name);
@@ -298,6 +340,23 @@ mod tests {
         settle(&mut flaky);
         assert_eq!(frontends(&flaky.maps).len(), 1);
         assert_eq!(backends(&flaky.maps).len(), 1);
+    }
+
+    #[test]
+    fn a_service_that_finds_no_room_is_told_once() {
+        let small = Capacities { services: 2, ..Capacities::default() };
+        let mut reconciler = reconciler(Fake::new(small));
+        list(&mut reconciler, &["a", "b"]);
+        for _ in 0..3 {
+            assert!(reconciler.pass(Duration::ZERO).is_some());
+        }
+        let told: Vec<_> = reconciler.take_told().iter().map(ToString::to_string).collect();
+        let expected = "service default/b: default/b/TCP stays as it was: \
+                        map SERVICES is full at 2 entries; raise --max-services";
+        assert_eq!(told, [expected]);
+        let usage = reconciler.figures().usage;
+        assert_eq!((usage.services, usage.backends), (1, 1));
+        assert_eq!(usage.maps[0], MapUsage { map: "SERVICES", entries: 1, capacity: 1 });
     }
 
     #[test]

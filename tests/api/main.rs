@@ -11,6 +11,7 @@
 mod changes;
 mod kinds;
 mod refusals;
+mod rejections;
 mod restarts;
 mod server;
 mod trouble;

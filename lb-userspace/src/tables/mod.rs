@@ -18,7 +18,10 @@ mod ids;
 mod restore;
 mod room;
 mod state;
+mod usage;
 mod written;
+
+pub use usage::{MapUsage, Usage};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

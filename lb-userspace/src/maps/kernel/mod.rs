@@ -4,8 +4,11 @@
 //! memory, what makes an entry visible is stored last: the flags of a backend, the ranges of a
 //! service after its slots.
 
+mod counters;
 #[cfg(test)]
 mod tests;
+
+pub use counters::Counters;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +17,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use aya::Pod;
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData};
 use lb_common::abi::backend::{self, Backend};
-use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{self, Frontend, FrontendKey};
 use lb_common::abi::map;
@@ -41,7 +43,7 @@ pub struct KernelMaps {
     services: MappedArray<Service>,
     slots: MappedArray<Slot>,
     names: HashMap<MapData, u32, ServiceName>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
 }
 
 impl fmt::Debug for KernelMaps {
@@ -67,18 +69,13 @@ impl KernelMaps {
             services: mapped(open, map::SERVICES)?,
             slots: mapped(open, map::SLOTS)?,
             names: typed(open, map::SERVICE_NAMES)?,
-            counters: typed(open, map::COUNTERS)?,
+            counters: Counters::open(open)?,
         })
     }
 
     /// Every counter, summed over the CPUs.
     pub fn counters(&self) -> Result<Vec<CounterRow>, MapError> {
-        let row = |counter: &Counter| {
-            let values =
-                self.counters.get(&(*counter as u32), 0).map_err(refused(map::COUNTERS))?;
-            Ok(CounterRow { name: counter.label(), value: values.iter().sum() })
-        };
-        Counter::ALL.iter().map(row).collect()
+        self.counters.read()
     }
 
     /// The flows of both families, sorted by key. They change while they are read.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aya::maps::Array;
-use lb_common::abi::counter;
+use aya::maps::{Array, PerCpuArray};
+use lb_common::abi::counter::{self, Counter};
 use lb_common::abi::flow::Hook;
 use lb_common::abi::service::SlotRange;
 use lb_common::clock::Ticks;
@@ -257,6 +257,7 @@ fn flows_and_counters_are_read() {
     let on_each_cpu = vec![2; aya::util::nr_cpus().unwrap()];
     let total = 2 * on_each_cpu.len() as u64;
     maps.counters
+        .0
         .set(Counter::RejectNoEndpoint as u32, on_each_cpu.try_into().unwrap(), 0)
         .unwrap();
     let row = |row: &CounterRow| (row.name == "reject_no_endpoint").then_some(row.value);

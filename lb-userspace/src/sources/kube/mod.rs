@@ -5,8 +5,10 @@
 //! are logged and retried with backoff; they are never fatal and empty nothing.
 //!
 //! The agent's `ClusterRole` lets it `get`, `list` and `watch` `services`, `nodes`,
-//! `endpointslices.discovery.k8s.io` and `servicecidrs.networking.k8s.io`.
+//! `endpointslices.discovery.k8s.io` and `servicecidrs.networking.k8s.io`, and `create`
+//! `events.events.k8s.io` (see [`events`]).
 
+pub mod events;
 #[cfg(test)]
 mod tests;
 
