@@ -9,6 +9,7 @@ use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
+use crate::serve::BindAddress;
 
 /// The agent's settings.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Config {
     pub attach: Choice,
     /// Our place among other programs.
     pub order: Order,
+    /// Where metrics are served.
+    pub metrics: BindAddress,
 }
 
 /// Where Services come from.

@@ -16,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::maps::{MapError, Maps, ReadBack};
+use crate::model::{Kind, Problem, Rejection, Subject};
 use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
 use crate::store::is_api_server;
-use crate::tables::Tables;
+use crate::tables::{Tables, Usage};
 
 /// The pause after a first failure; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +35,8 @@ pub struct Reconciler<M> {
     pending: BTreeMap<ServiceKey, Pending<Option<ServicePlan>>>,
     surroundings: Option<Pending<Surroundings>>,
     stage: Stage,
+    /// What was told since the last [`Reconciler::take_told`].
+    told: Vec<Rejection>,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
@@ -44,6 +47,17 @@ struct Pending<T> {
     want: T,
     /// What people were told about it.
     told: Option<String>,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How many objects cannot be used now, whole or in part, by their kind.
+    pub rejected: BTreeMap<&'static str, usize>,
+    /// How many frontends more than one service claims now.
+    pub contested: usize,
+    /// How full the maps are that the agent fills.
+    pub usage: Usage,
 }
 
 #[derive(Debug)]
@@ -61,7 +75,8 @@ impl<M: Maps + ReadBack> Reconciler<M> {
     pub fn restore(planner: Planner, maps: M) -> Result<Self, MapError> {
         let tables = Tables::restore(&maps.snapshot()?, maps.capacities());
         let (pending, stage) = (BTreeMap::new(), Stage::Listing);
-        Ok(Self { planner, tables, maps, pending, surroundings: None, stage, failures: 0 })
+        let (surroundings, told) = (None, Vec::new());
+        Ok(Self { planner, tables, maps, pending, surroundings, stage, told, failures: 0 })
     }
 }
 
@@ -87,11 +102,28 @@ impl<M: Maps> Reconciler<M> {
         self.plan();
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
+            self.told.push(rejection);
         }
         self.surround();
         self.write(now);
         self.prune(now);
         self.pause()
+    }
+
+    /// What the log has been told of objects of the API, for others who want to tell it too.
+    pub fn take_told(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What there is now, in numbers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut rejected = BTreeMap::new();
+        for subject in self.planner.rejected() {
+            *rejected.entry(subject.word()).or_default() += 1;
+        }
+        let contested = self.planner.contested();
+        Figures { rejected, contested, usage: self.tables.usage() }
     }
 
     fn plan(&mut self) {
@@ -144,11 +176,12 @@ impl<M: Maps> Reconciler<M> {
     }
 
     fn write(&mut self, now: Duration) {
-        let Self { tables, maps, pending, .. } = self;
+        let Self { tables, maps, pending, told, .. } = self;
         pending.retain(|key, pending| {
             let result = tables.apply(maps, key, pending.want.as_ref(), now);
             if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
                 tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
+                told.extend(result.as_ref().err().and_then(|error| no_room(key, error)));
             }
             result.is_err()
         });
@@ -182,4 +215,14 @@ impl<T> Pending<T> {
         self.told = Some(text.clone());
         is_news.then_some(text)
     }
+}
+
+/// What people who look at the Service should see as well, if `error` is that a map is full.
+fn no_room(key: &ServiceKey, error: &MapError) -> Option<Rejection> {
+    matches!(error, MapError::Full { .. }).then(|| Rejection {
+        object: Subject::Object(Kind::Service, key.name.service.clone()),
+        file: None,
+        problem: Problem::MapFull,
+        reason: format!("{} stays as it was: {error}", key.name),
+    })
 }

@@ -9,7 +9,9 @@
 )]
 
 mod changes;
+mod kinds;
 mod refusals;
+mod rejections;
 mod restarts;
 mod server;
 mod trouble;

@@ -1,6 +1,7 @@
 //! A node, an API server that it reaches, and a running agent.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -75,6 +76,14 @@ impl World {
         self.server = Some(server);
     }
 
+    /// As [`Self::start_server`], with one of a time before `ServiceCIDRs`.
+    pub(crate) fn start_old_server(&mut self) {
+        let server = serve(&self.lab);
+        server.lack("servicecidrs");
+        server.apply(&objects::Node::from(&self.node));
+        self.server = Some(server);
+    }
+
     #[track_caller]
     pub(crate) fn server(&self) -> &ApiServer {
         self.server.as_ref().expect("the API server is up")
@@ -137,10 +146,26 @@ impl World {
         wait_until("the agent has asked again", PATIENCE, || asked() >= before + count);
     }
 
-    /// Waits until all three watches run.
+    /// Waits until all watches run: Services, EndpointSlices, Nodes, `ServiceCIDRs`.
     #[track_caller]
     pub(crate) fn until_watching(&self) {
-        wait_until("three watches run", PATIENCE, || self.server().watches() == 3);
+        wait_until("four watches run", PATIENCE, || self.server().watches() == 4);
+    }
+
+    /// The lines of the agent's metrics that begin with `name`.
+    #[track_caller]
+    pub(crate) fn metrics(&self, name: &str) -> Vec<String> {
+        self.try_metrics(name).unwrap()
+    }
+
+    /// As [`Self::metrics`]; an error while the agent serves none.
+    pub(crate) fn try_metrics(&self, name: &str) -> io::Result<Vec<String>> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_249));
+        let mut connection = Connection::open(&self.node.ns, address, None, PATIENCE)?;
+        let answer = connection.get("/metrics")?;
+        assert_eq!(answer.status, 200);
+        let text = String::from_utf8(answer.body).unwrap();
+        Ok(text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect())
     }
 
     /// Ends all watches; those that come after them meet the trouble.

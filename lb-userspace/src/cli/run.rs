@@ -19,6 +19,7 @@ use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
+use crate::serve::BindAddress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +59,9 @@ pub struct RunArgs {
     /// Our place among other programs on an interface; programs already attached keep theirs
     #[arg(long, value_name = "PLACE", default_value = "first")]
     tcx_order: Order,
+    /// Where metrics are served, at /metrics; "" serves none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10249")]
+    metrics_bind_address: BindAddress,
     #[command(flatten)]
     capacities: CapacityArgs,
     #[command(flatten)]
@@ -154,6 +158,7 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         capacities,
         attach: args.attach,
         order: args.tcx_order,
+        metrics: args.metrics_bind_address,
     })
 }
 
@@ -211,12 +216,14 @@ mod tests {
         assert_eq!(config.plan.node_ports, NodePortAddresses::Primary);
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert!(!config.node_name.is_empty());
+        assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
     }
 
     #[test]
     fn flags_reach_their_settings() {
         let config = parse(
-            "--manifests m --node-name n --max-flows 99 --attach clsact --tcx-order last --bpffs b",
+            "--manifests m --node-name n --max-flows 99 --attach clsact --tcx-order last --bpffs b \
+             --metrics-bind-address=",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
@@ -224,6 +231,7 @@ mod tests {
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
         assert_eq!(config.bpffs, PathBuf::from("b"));
+        assert_eq!(config.metrics, BindAddress(None));
     }
 
     #[test]
@@ -233,6 +241,7 @@ mod tests {
         refused("--max-services 99999999999", "--max-services");
         refused("--nodeport-addresses eth0", "--nodeport-addresses");
         refused("--exclude-interfaces a[", "--exclude-interfaces");
+        refused("--metrics-bind-address localhost", "--metrics-bind-address");
         refused("--log-level lb_userspace=loud", "--log-level");
     }
 }

@@ -12,7 +12,7 @@ use super::claims::{Claim, Claims};
 use super::frontends::frontends;
 use super::{NodeView, ServiceKey, ServicePlan, Settings, Surroundings, plan};
 use crate::model::{
-    Kind, NamespacedName, Node, Rejection, Service, ServicePort, ServicePortName, Subject,
+    Kind, NamespacedName, Node, Problem, Rejection, Service, ServicePort, ServicePortName, Subject,
 };
 use crate::store::{Event, Rejections, Store};
 
@@ -39,7 +39,7 @@ impl Planner {
             interface_addresses: BTreeSet::new(),
             view: NodeView::default(),
             claims: Claims::default(),
-            conflicts: Rejections::default(),
+            conflicts: Rejections::of(Problem::AddressConflict),
             surroundings: Some(Surroundings::default()),
         }
     }
@@ -95,6 +95,19 @@ impl Planner {
     /// The surroundings, if they may differ from the last ones given.
     pub fn take_surroundings(&mut self) -> Option<Surroundings> {
         self.surroundings.take()
+    }
+
+    /// Everything that cannot be used now, whole or in part; those that lack only frontends that
+    /// others have included.
+    #[must_use]
+    pub fn rejected(&self) -> BTreeSet<&Subject> {
+        self.store.rejected().chain(self.conflicts.subjects()).collect()
+    }
+
+    /// How many frontends more than one service claims now.
+    #[must_use]
+    pub fn contested(&self) -> usize {
+        self.claims.contested()
     }
 
     /// Brings the claims up to date and returns the services that have to be planned again.

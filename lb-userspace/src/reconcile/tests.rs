@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::net::Family;
 
 use super::*;
-use crate::maps::Write;
 use crate::maps::fake::{Fake, Flaky};
+use crate::maps::{Capacities, Write};
 use crate::model::{
     Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice, SlicePort,
     TrafficPolicy,
 };
 use crate::plan::Settings;
 use crate::store::{Event, Update};
-use crate::tables::GRACE;
+use crate::tables::{GRACE, MapUsage};
 
 fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
     let name = NamespacedName::new("default", name);
@@ -187,6 +187,23 @@ fn maps_of_which_every_third_write_fails_end_up_the_same() {
     settle(&mut flaky);
     assert_eq!(frontends(&flaky.maps).len(), 1);
     assert_eq!(backends(&flaky.maps).len(), 1);
+}
+
+#[test]
+fn a_service_that_finds_no_room_is_told_once() {
+    let small = Capacities { services: 2, ..Capacities::default() };
+    let mut reconciler = reconciler(Fake::new(small));
+    list(&mut reconciler, &["a", "b"]);
+    for _ in 0..3 {
+        assert!(reconciler.pass(Duration::ZERO).is_some());
+    }
+    let told: Vec<_> = reconciler.take_told().iter().map(ToString::to_string).collect();
+    let expected = "service default/b: default/b/TCP stays as it was: \
+                    map SERVICES is full at 2 entries; raise --max-services";
+    assert_eq!(told, [expected]);
+    let usage = reconciler.figures().usage;
+    assert_eq!((usage.services, usage.backends), (1, 1));
+    assert_eq!(usage.maps[0], MapUsage { map: "SERVICES", entries: 1, capacity: 1 });
 }
 
 #[test]

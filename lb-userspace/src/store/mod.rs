@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{
-    Kind, NamespacedName, Node, Outcome, Rejection, Service, ServiceCidr, Slice, Subject,
+    Kind, NamespacedName, Node, Outcome, Problem, Rejection, Service, ServiceCidr, Slice, Subject,
 };
 
 /// Services, EndpointSlices and the own Node.
@@ -52,7 +52,7 @@ impl Store {
             service_cidrs: BTreeMap::new(),
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            rejections: Rejections::default(),
+            rejections: Rejections::of(Problem::InvalidObject),
             origins: BTreeMap::new(),
         }
     }
@@ -120,6 +120,11 @@ impl Store {
     /// What cannot be used and nobody has been told of yet.
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
         self.rejections.take_news()
+    }
+
+    /// Everything that cannot be used now, whole or in part.
+    pub fn rejected(&self) -> impl Iterator<Item = &Subject> {
+        self.rejections.subjects()
     }
 
     /// The file that an object is in, if it came from one.

@@ -21,7 +21,10 @@ mod restore;
 mod room;
 mod state;
 mod surroundings;
+mod usage;
 mod written;
+
+pub use usage::{MapUsage, Usage};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -2,8 +2,7 @@
 //!
 //! It keeps a few kinds of objects (see [`RESOURCES`]), lists them in pages, watches them with
 //! selectors and bookmarks, and can be told to disconnect, to forget its history (410 Gone), to hang,
-//! to refuse, to hold back one kind and to
-//! talk garbage. It checks nothing of what an object says beyond its name.
+//! to refuse, to hold back one kind, not to know one, and to talk garbage. It checks nothing of what an object says beyond its name.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -158,6 +157,21 @@ impl ApiServer {
         self.shared.change(|state| state.held = None);
     }
 
+    /// Answers as an older API server, which does not have a resource such as `servicecidrs`; running
+    /// watches of it go on.
+    pub fn lack(&self, plural: &str) {
+        self.shared.change(|state| state.lacking = Some(plural.to_owned()));
+    }
+
+    /// All objects of a resource such as `events` now, ordered by namespace and name.
+    #[track_caller]
+    #[must_use]
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        let resource = resource::of_plural(plural)
+            .unwrap_or_else(|| panic!("the lab's API server has no resource {plural}"));
+        self.shared.state().store.all(resource)
+    }
+
     /// Every request so far as `METHOD path?query`, the query decoded.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -190,6 +204,8 @@ struct State {
     trouble: Trouble,
     /// The last part of the paths whose requests wait.
     held: Option<String>,
+    /// The last part of the paths that there are not.
+    lacking: Option<String>,
     gone: Gone,
     /// How often watches were disconnected: one that began under another number ends.
     disconnects: u64,
@@ -203,9 +219,14 @@ impl State {
     /// What happens to requests for this path now.
     fn trouble_of(&self, path: &str) -> Trouble {
         match &self.held {
-            Some(held) if path.rsplit('/').next() == Some(held) => Trouble::Pause,
+            Some(held) if is_of(path, held) => Trouble::Pause,
             _ => self.trouble,
         }
+    }
+
+    /// Whether there is no such path.
+    fn lacks(&self, path: &str) -> bool {
+        self.lacking.as_ref().is_some_and(|lacking| is_of(path, lacking))
     }
 }
 
@@ -220,6 +241,11 @@ impl Shared {
         self.changed.send_replace(());
         result
     }
+}
+
+/// Whether a path is that of a collection such as `services`.
+fn is_of(path: &str, plural: &str) -> bool {
+    path.rsplit('/').next() == Some(plural)
 }
 
 /// JSON is YAML too, and needs no quoting rules.

@@ -114,6 +114,11 @@ impl Store {
         self.objects.get(key).cloned().ok_or_else(|| Refusal::not_found(&key.shown()))
     }
 
+    pub(super) fn all(&self, resource: &Resource) -> Vec<Value> {
+        let of_it = self.objects.iter().filter(|(key, _)| key.resource == resource.plural);
+        of_it.map(|(_, object)| object.clone()).collect()
+    }
+
     pub(super) fn create(&mut self, resource: &Resource, object: Value) -> Result<Value, Refusal> {
         let key = Key::of(resource, &object);
         if self.objects.contains_key(&key) {
@@ -189,6 +194,9 @@ impl Store {
     }
 
     fn check_kept(&self, version: u64) -> Result<(), Refusal> {
+        if version > self.version {
+            return Err(Refusal::too_large(version, self.version));
+        }
         if version < self.oldest { Err(Refusal::gone(version, self.oldest)) } else { Ok(()) }
     }
 

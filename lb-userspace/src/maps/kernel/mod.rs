@@ -5,16 +5,18 @@
 //! service after its slots.
 
 mod access;
+mod counters;
 mod family;
 mod prefixes;
 #[cfg(test)]
 mod tests;
 
+pub use counters::Counters;
+
 use std::fmt;
 use std::path::Path;
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
-use lb_common::abi::counter::Counter;
+use aya::maps::{HashMap, MapData};
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::service::{self, Service, Slot};
 use lb_common::abi::{interface, map};
@@ -38,7 +40,7 @@ pub struct KernelMaps {
     names: HashMap<MapData, u32, ServiceName>,
     interfaces: HashMap<MapData, u32, u32>,
     interface_capacity: u32,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
 }
 
 impl fmt::Debug for KernelMaps {
@@ -67,18 +69,13 @@ impl KernelMaps {
             names: typed(open, map::SERVICE_NAMES)?,
             interfaces,
             interface_capacity,
-            counters: typed(open, map::COUNTERS)?,
+            counters: Counters::open(open)?,
         })
     }
 
     /// Every counter, summed over the CPUs.
     pub fn counters(&self) -> Result<Vec<CounterRow>, MapError> {
-        let row = |counter: &Counter| {
-            let values =
-                self.counters.get(&(*counter as u32), 0).map_err(refused(map::COUNTERS))?;
-            Ok(CounterRow { name: counter.label(), value: values.iter().sum() })
-        };
-        Counter::ALL.iter().map(row).collect()
+        self.counters.read()
     }
 
     /// The flows of both families, sorted by key. They change while they are read.

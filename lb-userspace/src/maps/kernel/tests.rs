@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use aya::Pod;
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{Array, Map};
+use aya::maps::{Array, Map, PerCpuArray};
 use ipnet::IpNet;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::prefix::Ranged;
@@ -364,6 +365,7 @@ fn flows_and_counters_are_read() {
     let on_each_cpu = vec![2; aya::util::nr_cpus().unwrap()];
     let total = 2 * on_each_cpu.len() as u64;
     maps.counters
+        .0
         .set(Counter::RejectNoEndpoint as u32, on_each_cpu.try_into().unwrap(), 0)
         .unwrap();
     let row = |row: &CounterRow| (row.name == "reject_no_endpoint").then_some(row.value);

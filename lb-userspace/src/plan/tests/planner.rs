@@ -69,6 +69,11 @@ impl Applied {
         owners.join(" ")
     }
 
+    /// How many frontends are claimed more than once, and how many objects lack something.
+    pub(super) fn conflicts(&self) -> (usize, usize) {
+        (self.planner.contested(), self.planner.rejected().len())
+    }
+
     pub(super) fn rejections(&mut self) -> Vec<String> {
         self.planner.take_rejections().iter().map(ToString::to_string).collect()
     }
