@@ -20,13 +20,13 @@ struct Typed {
     /// interface that another flag names, by the pod networks of the own Node, or not at all
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     detect_local_mode: Mode,
-    /// With mode ClusterCIDR: the network of all pods, one per family; of several the first counts
+    /// With mode `ClusterCIDR`: the network of all pods, one per family; of several the first counts
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_cidr: Vec<IpNet>,
-    /// With mode BridgeInterface: the bridge that all pods of this node are at
+    /// With mode `BridgeInterface`: the bridge that all pods of this node are at
     #[arg(long, value_name = "NAME", value_parser = name())]
     pod_bridge_interface: Option<String>,
-    /// With mode InterfaceNamePrefix: how the names of the interfaces of pods begin
+    /// With mode `InterfaceNamePrefix`: how the names of the interfaces of pods begin
     #[arg(long, value_name = "PREFIX", value_parser = name())]
     pod_interface_name_prefix: Option<String>,
 }
