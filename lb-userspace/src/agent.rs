@@ -3,7 +3,6 @@
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +98,7 @@ impl Agent {
     async fn take_in_network(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
         self.attacher.sync(&netlink::targets(&network.interfaces, &self.interfaces)).await;
-        let addresses: BTreeSet<_> = network.addresses.iter().map(|address| address.ip).collect();
-        self.reconciler.planner().set_interface_addresses(addresses);
+        self.reconciler.planner().set_network(network);
         self.schedule();
     }
 
@@ -184,23 +182,25 @@ async fn source(config: &Config) -> anyhow::Result<Sourced> {
     let file = match &config.source {
         Source::Manifests(directory) => {
             let (sender, events) = mpsc::channel(EVENTS);
-            let task = tokio::spawn(sources::files::run(directory.clone(), sender));
+            let proxy_name = config.service_proxy_name.clone();
+            let task = tokio::spawn(sources::files::run(directory.clone(), proxy_name, sender));
             return Ok(Sourced { events, complaints: None, task });
         }
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
     let client = sources::kube::client(file).await?;
-    Ok(cluster(client, config.node_name.clone()))
+    Ok(cluster(client, config))
 }
 
-fn cluster(client: kube::Client, node_name: String) -> Sourced {
+fn cluster(client: kube::Client, config: &Config) -> Sourced {
+    let (node_name, proxy_name) = (config.node_name.clone(), config.service_proxy_name.clone());
     let (sender, events) = mpsc::channel(EVENTS);
     let (complaints, told) = mpsc::channel(sources::kube::events::QUEUE);
     let teller = client.clone();
     tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
     let task = tokio::spawn(async move {
-        sources::kube::run(client, sender).await;
+        sources::kube::run(client, proxy_name, sender).await;
         Ok(())
     });
     Sourced { events, complaints: Some(complaints), task }

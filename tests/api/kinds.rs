@@ -28,7 +28,7 @@ fn a_service_cidr_that_comes_and_goes_does_not_disturb() {
     let mut world = World::with_web();
     world.until_watching();
     let cidrs = "/apis/networking.k8s.io/v1/servicecidrs";
-    world.send("POST", cidrs, &service_cidr("more", &["10.96.0.0/16"]).object(), 201);
+    world.send("POST", cidrs, &service_cidr("more").cidr("10.96.0.0/16").object(), 201);
     world.server().apply(&endpoints(&[4]));
     world.until_maps_are(&web_served_by(&[4]));
     world.send("DELETE", &format!("{cidrs}/more"), &Value::Null, 200);

@@ -72,6 +72,7 @@ fn list<M: Maps>(reconciler: &mut Reconciler<M>, names: &[&str]) {
     reconciler.planner().apply(Event::Services(Update::Replace(services.collect())));
     reconciler.planner().apply(Event::Slices(Update::Replace(slices.collect())));
     reconciler.planner().apply(Event::Nodes(Update::Replace(vec![])));
+    reconciler.planner().apply(Event::ServiceCidrs(Update::Replace(vec![])));
 }
 
 fn frontends(maps: &impl ReadBack) -> Vec<IpAddr> {

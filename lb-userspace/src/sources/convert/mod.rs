@@ -12,7 +12,7 @@ mod slice;
 mod tests;
 
 pub use node::node;
-pub use service::service;
+pub use service::{service, service_of, service_selector};
 pub use service_cidr::service_cidr;
 pub use slice::slice;
 

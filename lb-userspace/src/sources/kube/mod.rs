@@ -15,6 +15,7 @@ mod tests;
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -67,14 +68,16 @@ async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }
 
-/// Sends what the API server says until nobody receives any more.
-pub async fn run(client: Client, events: mpsc::Sender<Event>) {
+/// Sends what the API server says until nobody receives any more. Of the Services only those of the
+/// proxy called `proxy_name`; without a name, those that are of no named proxy.
+pub async fn run(client: Client, proxy_name: Option<Arc<str>>, events: mpsc::Sender<Event>) {
     let all = watcher::Config::default;
+    let proxy_name = proxy_name.as_deref();
     let services = Wanted {
         selection: all()
             .fields("spec.clusterIP!=None")
-            .labels("!service.kubernetes.io/service-proxy-name"),
-        convert: convert::service,
+            .labels(&convert::service_selector(proxy_name)),
+        convert: |object: &Service| convert::service_of(proxy_name, object),
         wrap: Event::Services,
         optional: false,
     };
@@ -94,10 +97,10 @@ pub async fn run(client: Client, events: mpsc::Sender<Event>) {
         optional: true,
     };
     let watches = join4(
-        watch::<Service, _>(&client, services, &events),
-        watch::<EndpointSlice, _>(&client, slices, &events),
-        watch::<Node, _>(&client, nodes, &events),
-        watch::<ServiceCIDR, _>(&client, cidrs, &events),
+        watch::<Service, _, _>(&client, services, &events),
+        watch::<EndpointSlice, _, _>(&client, slices, &events),
+        watch::<Node, _, _>(&client, nodes, &events),
+        watch::<ServiceCIDR, _, _>(&client, cidrs, &events),
     );
     tokio::select! {
         _ = watches => {}
@@ -106,16 +109,17 @@ pub async fn run(client: Client, events: mpsc::Sender<Event>) {
 }
 
 /// Which objects of a kind are asked for, and what becomes of them.
-struct Wanted<K, T> {
+struct Wanted<C, T> {
     selection: watcher::Config,
-    convert: fn(&K) -> Outcome<T>,
+    convert: C,
     wrap: fn(Update<T>) -> Event,
     /// An API server that does not know the kind has no object of it.
     optional: bool,
 }
 
-async fn watch<K, T>(client: &Client, wanted: Wanted<K, T>, events: &mpsc::Sender<Event>)
+async fn watch<K, C, T>(client: &Client, wanted: Wanted<C, T>, events: &mpsc::Sender<Event>)
 where
+    C: Fn(&K) -> Outcome<T>,
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     // Any version will do, as for kube-proxy: lists come from the API server's cache, and the watch
@@ -125,14 +129,18 @@ where
     let begin = || watcher(api.clone(), selection.clone()).default_backoff().boxed();
     let mut stream = begin();
     let mut list = List::default();
-    let mut told_unknown = false;
+    let mut told = false;
     while let Some(event) = stream.next().await {
         let mut begin_after = None;
         let update = match event {
-            Ok(event) => list.take_in(event, |object| outcome(object, wanted.convert)),
-            Err(error) if wanted.optional && is_unknown_kind(&error) => {
-                if !std::mem::replace(&mut told_unknown, true) {
-                    info!("the API server has no {}; going on without", K::plural(&()));
+            Ok(event) => list.take_in(event, |object| outcome(object, &wanted.convert)),
+            Err(error) if wanted.optional && is_withheld(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(
+                        "going on without {}: {}",
+                        K::plural(&()),
+                        reason(&error, &K::plural(&()))
+                    );
                 }
                 begin_after = Some(BEFORE_NEXT_VERSION);
                 Some(Update::Replace(Vec::new()))
@@ -156,9 +164,13 @@ where
     }
 }
 
-/// Whether the API server does not know the kind that it was asked for.
-fn is_unknown_kind(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
+/// Whether the API server does not know the kind that it was asked for, or keeps it from us: roles
+/// made for an older version do not name it.
+fn is_withheld(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if [403, 404].contains(&status.code)
+    )
 }
 
 /// Whether a watch cannot go on from the version it has. The watcher lists anew when an event tells
@@ -248,7 +260,10 @@ impl<T> List<T> {
 }
 
 /// The name of an object and what it is for us. One that cannot even be decoded is rejected alone.
-fn outcome<K: Resource, T>(object: DeserializeGuard<K>, convert: fn(&K) -> Outcome<T>) -> Named<T> {
+fn outcome<K: Resource, T>(
+    object: DeserializeGuard<K>,
+    convert: impl Fn(&K) -> Outcome<T>,
+) -> Named<T> {
     let name = convert::name(object.meta());
     let outcome = match object.0 {
         Ok(object) => convert(&object),

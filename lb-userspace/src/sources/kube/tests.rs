@@ -157,7 +157,7 @@ async fn a_list_after_a_lost_watch_replaces_everything() {
     let config = Config::new(serve(&requests).parse().unwrap());
     let client = Client::try_from(config).unwrap();
     let (sender, mut events) = mpsc::channel(16);
-    let source = tokio::spawn(async move { run(client, sender).await });
+    let source = tokio::spawn(async move { run(client, None, sender).await });
 
     let (mut services, mut others) = (Vec::new(), BTreeSet::new());
     while services.len() < 3 || others.len() < 3 {
