@@ -8,6 +8,7 @@
     reason = "the whole crate is tests"
 )]
 
+mod burst;
 mod changes;
 mod refusals;
 mod restarts;
