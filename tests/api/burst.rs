@@ -68,8 +68,7 @@ fn before() -> Vec<Edit> {
         at("right", 7).port("http", 81, Tcp).node_port(30_007),
         http("moved", 8),
     ];
-    let names =
-        ["hidden", "blinking", "growing", "shrinking", "renamed", "left", "right", "moved"];
+    let names = ["hidden", "blinking", "growing", "shrinking", "renamed", "left", "right", "moved"];
     let slices = (1..).zip(names).map(|(number, name)| apply(&served(name, number, "http")));
     services.iter().map(apply).chain(slices).collect()
 }
@@ -120,7 +119,7 @@ fn everything_at_once() -> Vec<Edit> {
     ]
 }
 
-const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+pub(crate) const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
 fn at(name: &str, number: u8) -> Service {
     service(&format!("default/{name}")).cluster_ip(&format!("10.96.0.{number}"))
@@ -170,7 +169,7 @@ fn change(world: &World, edits: &[Edit]) {
 }
 
 /// Waits until the agent has seen all changes so far. `number` differs each time.
-pub(crate) fn until_seen(world: &mut World, number: u8) {
+fn until_seen(world: &mut World, number: u8) {
     mark(world, number);
     world.until_marked(number);
 }
@@ -200,10 +199,11 @@ fn seen(number: u8) -> String {
     format!("10.96.255.{number}:9/UDP default/marker/UDP: 10.1.255.{number}:9")
 }
 
+/// What is missing, then what is too much.
 fn difference(ours: &str, expected: &str) -> String {
-    let only = |sign: char, these: &str, those: &str| {
+    let only = |these: &str, those: &str, sign: char| -> Vec<String> {
         let lines = these.lines().filter(|line| !those.lines().any(|other| other == *line));
-        lines.map(|line| format!("\n{sign} {line}")).collect::<String>()
+        lines.map(|line| format!("{sign} {line}")).collect()
     };
-    only('-', expected, ours) + &only('+', ours, expected)
+    [only(expected, ours, '-'), only(ours, expected, '+')].concat().join("\n")
 }

@@ -10,6 +10,7 @@
 
 mod burst;
 mod changes;
+mod random;
 mod refusals;
 mod restarts;
 mod server;
