@@ -74,12 +74,16 @@ impl<M: Maps> Reconciler<M> {
     ///
     /// Returns how long to wait before the next try, if something is left to do.
     pub fn pass(&mut self, now: Duration) -> Option<Duration> {
-        if !self.planner.is_synced() {
-            return None;
+        let is_synced = self.planner.is_synced();
+        if is_synced {
+            self.plan();
         }
-        self.plan();
+        // Also before: what is wrong may be why a list does not come.
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
+        }
+        if !is_synced {
+            return None;
         }
         self.write(now);
         self.prune(now);
@@ -112,15 +116,22 @@ impl<M: Maps> Reconciler<M> {
         self.pending.insert(key, Pending { plan, told });
     }
 
+    /// Services that stay come before those that go, so that a frontend which moves from one that
+    /// goes is taken over, not missing for a while.
     fn write(&mut self, now: Duration) {
         let Self { tables, maps, pending, .. } = self;
-        pending.retain(|key, pending| {
-            let result = tables.apply(maps, key, pending.plan.as_ref(), now);
-            if let Err(error) = &result {
-                pending.tell(key, error);
-            }
-            result.is_err()
-        });
+        for goes in [false, true] {
+            pending.retain(|key, pending| {
+                if pending.plan.is_none() != goes {
+                    return true;
+                }
+                let result = tables.apply(maps, key, pending.plan.as_ref(), now);
+                if let Err(error) = &result {
+                    pending.tell(key, error);
+                }
+                result.is_err()
+            });
+        }
     }
 
     fn prune(&mut self, now: Duration) {
@@ -159,6 +170,7 @@ mod tests {
     use lb_common::net::Family;
 
     use super::*;
+    use crate::maps::Write;
     use crate::maps::fake::{Fake, Flaky};
     use crate::model::{
         Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice,
@@ -258,6 +270,31 @@ mod tests {
         assert_eq!(reconciler.pass(Duration::ZERO), None);
         assert_eq!(frontends(&reconciler.maps).len(), 1);
         assert_eq!(backends(&reconciler.maps), ["10.1.0.1:8080".parse().unwrap()]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_before_every_source_has_delivered() {
+        let mut reconciler = reconciler(Fake::default());
+        let trouble = vec!["cannot be read".to_owned()];
+        reconciler.planner().apply(Event::File("manifests".into(), trouble));
+        assert_eq!(reconciler.pass(Duration::ZERO), None);
+        assert_eq!(reconciler.planner().take_rejections(), [], "they were told");
+    }
+
+    #[test]
+    fn an_address_that_a_service_leaves_to_another_is_never_missing() {
+        for (old, new) in [("a", "b"), ("b", "a")] {
+            let mut reconciler = reconciler(Fake::default());
+            list(&mut reconciler, &[old]);
+            settle(&mut reconciler);
+            reconciler.maps.take_log();
+            list(&mut reconciler, &[new]);
+            settle(&mut reconciler);
+            assert_eq!(frontends(&reconciler.maps).len(), 1);
+            let log = reconciler.maps.take_log();
+            let is_gap = |write: &Write| matches!(write, Write::DeleteFrontend(_));
+            assert!(!log.iter().any(is_gap), "{old} to {new}: {log:?}");
+        }
     }
 
     #[test]
