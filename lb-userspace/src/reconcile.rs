@@ -96,13 +96,17 @@ impl<M: Maps> Reconciler<M> {
     ///
     /// Returns how long to wait before the next try, if something is left to do.
     pub fn pass(&mut self, now: Duration) -> Option<Duration> {
-        if !self.planner.is_synced() {
-            return None;
+        let is_synced = self.planner.is_synced();
+        if is_synced {
+            self.plan();
         }
-        self.plan();
+        // Also before: what is wrong may be why a list does not come.
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
             self.told.push(rejection);
+        }
+        if !is_synced {
+            return None;
         }
         self.surround();
         self.write(now);
@@ -175,16 +179,23 @@ impl<M: Maps> Reconciler<M> {
         });
     }
 
+    /// Services that stay come before those that go, so that a frontend which moves from one that
+    /// goes is taken over, not missing for a while.
     fn write(&mut self, now: Duration) {
         let Self { tables, maps, pending, told, .. } = self;
-        pending.retain(|key, pending| {
-            let result = tables.apply(maps, key, pending.want.as_ref(), now);
-            if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
-                tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
-                told.extend(result.as_ref().err().and_then(|error| no_room(key, error)));
-            }
-            result.is_err()
-        });
+        for goes in [false, true] {
+            pending.retain(|key, pending| {
+                if pending.want.is_none() != goes {
+                    return true;
+                }
+                let result = tables.apply(maps, key, pending.want.as_ref(), now);
+                if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+                    tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
+                    told.extend(result.as_ref().err().and_then(|error| no_room(key, error)));
+                }
+                result.is_err()
+            });
+        }
     }
 
     fn prune(&mut self, now: Duration) {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lb_tests::apiserver::{ApiServer, Trouble};
@@ -12,6 +12,10 @@ use lb_tests::lab::{
 };
 use lb_tests::objects::{self, Protocol::Tcp, Service, Slice, service, slice};
 use lb_tests::traffic::Connection;
+use lb_userspace::datapath::pins::Pins;
+use lb_userspace::maps::ReadBack as _;
+use lb_userspace::maps::dump::{Dump, Ids};
+use lb_userspace::maps::kernel::KernelMaps;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -53,6 +57,11 @@ impl World {
     /// The API server is not up yet.
     pub(crate) fn without_server() -> Self {
         Self::with_server(|_| None)
+    }
+
+    /// Another lab with the same node and the same cluster, whose agent starts only now.
+    pub(crate) fn beside(other: &Self) -> Self {
+        Self::with_server(|lab| Some(other.server().also_in(&lab.router, address())))
     }
 
     fn with_server(server: impl FnOnce(&Lab) -> Option<ApiServer>) -> Self {
@@ -107,6 +116,22 @@ impl World {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    /// Everything the agent wrote, as text without ids; an error until there is something.
+    pub(crate) fn masked(&self) -> Result<String, String> {
+        masked(self.bpffs.path())
+    }
+
+    /// Waits until the agent has seen the marker of this number in both watches.
+    #[track_caller]
+    pub(crate) fn until_marked(&mut self, number: u8) {
+        let marks = [format!(" 10.96.255.{number}:9/UDP "), format!(" 10.1.255.{number}:9 ")];
+        let bpffs = self.bpffs.path();
+        self.agent.wait_ready(&format!("the maps hold {marks:?}"), PATIENCE, || {
+            let text = masked(bpffs)?;
+            if marks.iter().all(|mark| text.contains(mark)) { Ok(()) } else { Err(text) }
+        });
     }
 
     pub(crate) fn maps(&self) -> String {
@@ -178,6 +203,12 @@ impl World {
     }
 }
 
+fn masked(bpffs: &Path) -> Result<String, String> {
+    let maps = KernelMaps::from_pins(&Pins::new(bpffs).maps());
+    let snapshot = maps.and_then(|maps| maps.snapshot()).map_err(|error| error.to_string())?;
+    Ok(Dump::new(&snapshot).text(Ids::Masked))
+}
+
 /// The service `default/web` without its endpoints.
 pub(crate) fn web() -> Service {
     service("default/web").cluster_ip("10.96.0.10").port("http", 80, Tcp)
@@ -217,7 +248,7 @@ fn serve(lab: &Lab) -> ApiServer {
 }
 
 /// One that is there before the server is.
-fn write_kubeconfig(path: &std::path::Path) {
+fn write_kubeconfig(path: &Path) {
     let text = format!(
         "apiVersion: v1
 kind: Config

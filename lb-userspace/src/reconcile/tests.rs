@@ -108,6 +108,31 @@ fn nothing_is_written_before_every_source_has_delivered() {
 }
 
 #[test]
+fn what_is_wrong_is_told_before_every_source_has_delivered() {
+    let mut reconciler = reconciler(Fake::default());
+    let trouble = vec!["cannot be read".to_owned()];
+    reconciler.planner().apply(Event::File("manifests".into(), trouble));
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert_eq!(reconciler.planner().take_rejections(), [], "they were told");
+}
+
+#[test]
+fn an_address_that_a_service_leaves_to_another_is_never_missing() {
+    for (old, new) in [("a", "b"), ("b", "a")] {
+        let mut reconciler = reconciler(Fake::default());
+        list(&mut reconciler, &[old]);
+        settle(&mut reconciler);
+        reconciler.maps.take_log();
+        list(&mut reconciler, &[new]);
+        settle(&mut reconciler);
+        assert_eq!(frontends(&reconciler.maps).len(), 1);
+        let log = reconciler.maps.take_log();
+        let is_gap = |write: &Write| matches!(write, Write::DeleteFrontend(_));
+        assert!(!log.iter().any(is_gap), "{old} to {new}: {log:?}");
+    }
+}
+
+#[test]
 fn leftovers_of_an_earlier_run_go_once_it_is_known_that_nobody_wants_them() {
     let mut earlier = reconciler(Fake::default());
     list(&mut earlier, &["a", "b", "c"]);

@@ -65,20 +65,25 @@ impl ApiServer {
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        Self::serve(listener.expect("listen on a free port of 127.0.0.1"))
+        Self::serve(listener.expect("listen on a free port of 127.0.0.1"), Arc::default())
     }
 
     /// Starts one at an address of a namespace: the router's is reached by every node.
     #[must_use]
     pub fn start_in(ns: &Namespace, address: SocketAddr) -> Self {
-        let listener = ns.run(|| TcpListener::bind(address));
-        Self::serve(listener.unwrap_or_else(|error| panic!("listen on {address}: {error}")))
+        Self::serve(listen(ns, address), Arc::default())
     }
 
-    fn serve(listener: TcpListener) -> Self {
+    /// The same server, with the same objects and troubles, at an address of another namespace: for
+    /// agents of another lab.
+    #[must_use]
+    pub fn also_in(&self, ns: &Namespace, address: SocketAddr) -> Self {
+        Self::serve(listen(ns, address), Arc::clone(&self.shared))
+    }
+
+    fn serve(listener: TcpListener, shared: Arc<Shared>) -> Self {
         let address = listener.local_addr().expect("a listener has an address");
         listener.set_nonblocking(true).expect("make a listener non-blocking");
-        let shared = Arc::new(Shared::default());
         let router = routes::routes(&shared);
         let daemon = Daemon::start(|| async {
             let listener =
@@ -246,6 +251,11 @@ impl Shared {
 /// Whether a path is that of a collection such as `services`.
 fn is_of(path: &str, plural: &str) -> bool {
     path.rsplit('/').next() == Some(plural)
+}
+
+fn listen(ns: &Namespace, address: SocketAddr) -> TcpListener {
+    let listener = ns.run(|| TcpListener::bind(address));
+    listener.unwrap_or_else(|error| panic!("listen on {address}: {error}"))
 }
 
 /// JSON is YAML too, and needs no quoting rules.
