@@ -6,6 +6,7 @@
 //! - [`objects`]: Kubernetes objects, built in a line and written as manifests.
 //! - [`apiserver`]: an API server that serves those objects, and misbehaves when asked to.
 //! - [`datapath`]: packets through the kernel's programs and through their native execution.
+//! - [`truth`]: the same packets, with the agent's control plane before them: objects in, fates out.
 //!
 //! The lab never skips and never returns an error for a world it could not build: it panics with a
 //! sentence that says what it was doing. It takes down what it built, whatever happens.
@@ -20,3 +21,4 @@ pub mod datapath;
 pub mod lab;
 pub mod objects;
 pub mod traffic;
+pub mod truth;

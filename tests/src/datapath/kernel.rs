@@ -1,9 +1,10 @@
 //! The kernel side of a datapath test: the real object, real maps, `BPF_PROG_TEST_RUN`.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::counter::Counter;
@@ -181,5 +182,41 @@ impl Kernel {
 
     fn array<V: Pod>(&mut self, name: &str) -> Array<&mut MapData, V> {
         self.ebpf.map_mut(name).expect(name).try_into().expect("an array")
+    }
+}
+
+/// What the tests need that write these maps as the agent does.
+impl Kernel {
+    /// A handle on the map called `name`, as an agent opens it.
+    pub(crate) fn map_data(&self, name: &str) -> Result<MapData, aya::maps::MapError> {
+        let (Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)) = self.ebpf.map(name).unwrap_or_else(|| panic!("no map {name}"))
+        else {
+            panic!("{name} is of a type that no map of ours is")
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned().expect("a file descriptor");
+        MapData::from_fd(fd)
+    }
+
+    /// Removes all flow entries.
+    pub(crate) fn forget_flows(&mut self) {
+        self.forget::<Addr4>(map::FLOWS_V4);
+        self.forget::<Addr6>(map::FLOWS_V6);
+    }
+
+    fn forget<A: Address + Ord>(&mut self, name: &str)
+    where
+        FlowKey<A>: Pod,
+        Flow<A>: Pod,
+    {
+        let flows = self.flows::<A>(name);
+        let map = self.ebpf.map_mut(name).expect(name);
+        let mut map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().expect("a hash");
+        for (key, _) in flows {
+            map.remove(&key).expect("remove a flow");
+        }
     }
 }
