@@ -94,7 +94,7 @@ impl Section {
     pub(crate) fn end(self) {
         let Self { number, rows, lines, .. } = self;
         let asked: BTreeSet<_> = lines.iter().map(|line| line.row).collect();
-        let problems = table::add(lines);
+        let problems = table::add(&lines);
         assert!(asked.into_iter().eq(1..=rows), "§10.{number} has {rows} rows, each is asked");
         let list = problems.join("\n\n");
         assert!(problems.is_empty(), "{} of §10.{number} are not met:\n\n{list}\n", problems.len());

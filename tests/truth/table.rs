@@ -38,7 +38,7 @@ impl Line {
 static SECTIONS: Mutex<BTreeMap<u32, String>> = Mutex::new(BTreeMap::new());
 
 /// Adds a section and returns what is wrong with it.
-pub(crate) fn add(lines: Vec<Line>) -> Vec<String> {
+pub(crate) fn add(lines: &[Line]) -> Vec<String> {
     let section = lines[0].section;
     let text: String = lines.iter().map(line).collect();
     eprintln!("\n{text}");

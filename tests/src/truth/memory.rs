@@ -39,7 +39,7 @@ fn fill<A: Address + Ord>(maps: &mut FamilyMaps<A>, snapshot: &Snapshot) {
         if let Some(addr) = A::from_ip(address.ip) {
             let port = Port::from_host(address.port);
             let key = FrontendKey::new(addr, port, address.protocol.number());
-            maps.frontends.insert(key, to_frontend(entry));
+            maps.frontends.insert(key, to_frontend(*entry));
         }
     }
     for (&(_, id), entry) in &snapshot.backends {
@@ -72,8 +72,8 @@ fn to_service(entry: &ServiceEntry) -> Service {
     Service { cluster, local, flags, affinity_s }
 }
 
-fn to_frontend(entry: &FrontendEntry) -> Frontend {
-    let FrontendEntry { service, local, external, guarded, closed } = *entry;
+fn to_frontend(entry: FrontendEntry) -> Frontend {
+    let FrontendEntry { service, local, external, guarded, closed } = entry;
     let flags = flags(&[
         (local, frontend::flags::LOCAL),
         (external, frontend::flags::EXTERNAL),
