@@ -5,6 +5,7 @@
 //! - [`traffic`]: servers and clients with real sockets in those namespaces.
 //! - [`objects`]: Kubernetes objects, built in a line and written as manifests.
 //! - [`apiserver`]: an API server that serves those objects, and misbehaves when asked to.
+//! - [`agent`]: the agent's control plane over maps of any kind.
 //! - [`datapath`]: packets through the kernel's programs and through their native execution.
 //! - [`truth`]: the same packets, with the agent's control plane before them: objects in, fates out.
 //!
@@ -16,6 +17,7 @@
     reason = "the whole lab panics, with a sentence, when it cannot do what it was asked to"
 )]
 
+pub mod agent;
 pub mod apiserver;
 pub mod datapath;
 pub mod lab;

@@ -7,8 +7,8 @@
 //!
 //! It knows neither what is right nor where that is written: the rows of `tests/truth` do.
 
-mod agent;
 mod fate;
+mod lists;
 mod memory;
 mod probe;
 mod world;

@@ -8,8 +8,8 @@ use lb_common::parse::tcp::SYN;
 use crate::datapath::{Packet, tcp, udp};
 use crate::objects::Protocol;
 
-/// How many packets ask, from as many source ports: with five endpoints, one of them is missed once
-/// in a million times, and the same ports always reach the same endpoints.
+/// How many packets ask, from as many source ports: enough to find each of a few endpoints. The
+/// same ports always reach the same endpoints.
 const PACKETS: u16 = 64;
 const FIRST_PORT: u16 = 40_000;
 

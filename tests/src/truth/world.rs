@@ -15,13 +15,14 @@ use lb_userspace::maps::ReadBack;
 use lb_userspace::maps::Snapshot;
 use lb_userspace::maps::fake::Fake;
 use lb_userspace::maps::kernel::KernelMaps;
-use lb_userspace::plan::Settings;
+use lb_userspace::plan::{Planner, Settings};
 use serde_json::Value;
 
-use super::agent::Agent;
 use super::fate::{Fate, Fates};
-use super::memory;
+use super::lists::lists;
 use super::probe::{Probe, destination};
+use super::{NODE_NAME, memory};
+use crate::agent::Agent;
 use crate::datapath::{Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now, timeless};
 
 /// Room for the entries of a few flows: they are forgotten after every packet.
@@ -73,28 +74,33 @@ impl World {
             addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         let maps = kernel_maps(&kernel);
         let fake = Fake::new(maps.capacities());
-        let settings = Settings::default();
-        let in_kernel = Agent::start(maps, &settings, &addresses);
-        let in_memory = Agent::start(fake, &settings, &addresses);
+        let planner = planner(&Settings::default(), &addresses);
+        let in_memory = Agent::start(fake, planner.clone());
+        let in_kernel = Agent::start(maps, planner);
         Self { kernel, in_kernel, in_memory, tables: MemoryTables::default(), addresses }
     }
 
     /// Both agents are replaced by ones with other `settings`, which find what these have written
     /// and know of no object yet.
     pub fn restart(&mut self, settings: &Settings) {
-        let maps = self.in_memory.maps().clone();
-        self.in_memory = Agent::start(maps, settings, &self.addresses);
-        self.in_kernel = Agent::start(kernel_maps(&self.kernel), settings, &self.addresses);
+        let planner = planner(settings, &self.addresses);
+        self.in_memory = Agent::start(self.in_memory.maps().clone(), planner.clone());
+        self.in_kernel = Agent::start(kernel_maps(&self.kernel), planner);
     }
 
     /// From now on `objects` are all there are in the cluster.
     ///
     /// # Panics
     ///
-    /// If the kernel's maps do not become what those in memory are.
+    /// If something of an object cannot be used, or the kernel's maps do not become what those in
+    /// memory are.
     pub fn show(&mut self, objects: &[Value]) {
-        self.in_memory.show(objects);
-        self.in_kernel.show(objects);
+        let lists = lists(objects);
+        self.in_memory.tell(&lists);
+        self.in_kernel.tell(&lists);
+        assert!(self.in_memory.rejections().is_empty(), "{:?}", self.in_memory.rejections());
+        self.in_memory.settle();
+        self.in_kernel.settle();
         let [in_memory, in_kernel] = self.written();
         assert_eq!(in_kernel, in_memory, "the kernel's maps");
         self.tables = memory::tables(&in_memory);
@@ -168,6 +174,12 @@ impl Passage {
         let mut more = self.v6.iter().map(|(_, flow)| flow.flags);
         flags.any(|it| it & flags::MASQUERADE != 0) || more.any(|it| it & flags::MASQUERADE != 0)
     }
+}
+
+fn planner(settings: &Settings, addresses: &[IpAddr]) -> Planner {
+    let mut planner = Planner::new(NODE_NAME, settings.clone());
+    planner.set_interface_addresses(addresses.iter().copied().collect());
+    planner
 }
 
 fn kernel_maps(kernel: &Kernel) -> KernelMaps {
