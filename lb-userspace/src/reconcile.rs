@@ -4,6 +4,8 @@
 //!   until then may well exist. The first pass after that compares everything and prunes leftovers.
 //! - A service that fails never stops the others. What failed is tried again, with growing pauses,
 //!   and told once.
+//! - The API server's own Service keeps the endpoints that the maps have, of whatever run, until
+//!   there are others to use.
 //!
 //! Reads no clock and does not wait: the caller says what time it is and comes back when told to.
 
@@ -11,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::maps::{MapError, Maps, ReadBack};
-use crate::plan::{Planner, ServiceKey, ServicePlan};
+use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
+use crate::store::is_api_server;
 use crate::tables::Tables;
 
 /// The pause after a first failure; it doubles with every further one.
@@ -25,16 +28,17 @@ pub struct Reconciler<M> {
     planner: Planner,
     tables: Tables,
     maps: M,
-    pending: BTreeMap<ServiceKey, Pending>,
+    pending: BTreeMap<ServiceKey, Pending<Option<ServicePlan>>>,
+    surroundings: Option<Pending<Surroundings>>,
     stage: Stage,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
 
-/// A plan that is not in the maps yet; `None` removes the service.
+/// A plan that is not in the maps yet.
 #[derive(Debug)]
-struct Pending {
-    plan: Option<ServicePlan>,
+struct Pending<T> {
+    want: T,
     /// What people were told about it.
     told: Option<String>,
 }
@@ -54,7 +58,7 @@ impl<M: Maps + ReadBack> Reconciler<M> {
     pub fn restore(planner: Planner, maps: M) -> Result<Self, MapError> {
         let tables = Tables::restore(&maps.snapshot()?, maps.capacities());
         let (pending, stage) = (BTreeMap::new(), Stage::Listing);
-        Ok(Self { planner, tables, maps, pending, stage, failures: 0 })
+        Ok(Self { planner, tables, maps, pending, surroundings: None, stage, failures: 0 })
     }
 }
 
@@ -81,6 +85,7 @@ impl<M: Maps> Reconciler<M> {
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
         }
+        self.surround();
         self.write(now);
         self.prune(now);
         self.pause()
@@ -109,15 +114,38 @@ impl<M: Maps> Reconciler<M> {
             }
         }
         let told = self.pending.remove(&key).and_then(|pending| pending.told);
-        self.pending.insert(key, Pending { plan, told });
+        if !plan.as_ref().is_some_and(|plan| self.would_cut_off(&key, plan)) {
+            self.pending.insert(key, Pending { want: plan, told });
+        }
+    }
+
+    /// Whether nobody could tell us of new endpoints of the API server after `plan`. The store
+    /// keeps the last ones it knew; those of an earlier run only the maps know.
+    fn would_cut_off(&self, key: &ServiceKey, plan: &ServicePlan) -> bool {
+        is_api_server(&key.name.service) && !plan.usable && self.tables.has_endpoints(key)
+    }
+
+    fn surround(&mut self) {
+        if let Some(want) = self.planner.take_surroundings() {
+            let told = self.surroundings.take().and_then(|pending| pending.told);
+            self.surroundings = Some(Pending { want, told });
+        }
+        let Self { tables, maps, surroundings, .. } = self;
+        surroundings.take_if(|pending| {
+            let result = tables.apply_surroundings(maps, &pending.want);
+            if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+                tracing::warn!("clients or service CIDRs cannot be written, trying again: {text}");
+            }
+            result.is_ok()
+        });
     }
 
     fn write(&mut self, now: Duration) {
         let Self { tables, maps, pending, .. } = self;
         pending.retain(|key, pending| {
-            let result = tables.apply(maps, key, pending.plan.as_ref(), now);
-            if let Err(error) = &result {
-                pending.tell(key, error);
+            let result = tables.apply(maps, key, pending.want.as_ref(), now);
+            if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+                tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
             }
             result.is_err()
         });
@@ -132,7 +160,8 @@ impl<M: Maps> Reconciler<M> {
     }
 
     fn pause(&mut self) -> Option<Duration> {
-        if self.pending.is_empty() && matches!(self.stage, Stage::Steady) {
+        let is_done = self.pending.is_empty() && self.surroundings.is_none();
+        if is_done && matches!(self.stage, Stage::Steady) {
             self.failures = 0;
             return None;
         }
@@ -142,13 +171,13 @@ impl<M: Maps> Reconciler<M> {
     }
 }
 
-impl Pending {
-    fn tell(&mut self, key: &ServiceKey, error: &MapError) {
+impl<T> Pending<T> {
+    /// What to tell people about `error`, unless they were told already.
+    fn news(&mut self, error: &MapError) -> Option<String> {
         let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
-            tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
-            self.told = Some(text);
-        }
+        let is_news = self.told.as_ref() != Some(&text);
+        self.told = Some(text.clone());
+        is_news.then_some(text)
     }
 }
 

@@ -57,7 +57,7 @@ fn a_service_too_many_is_refused_by_name() {
     world.step(&put(key("a"), plan())).expect("it fits");
     world.step(&put(key("b"), plan())).expect("it fits");
     let error = world.step(&put(key("c"), plan())).expect_err("it does not fit");
-    assert!(matches!(error, MapError::Full { map: "SERVICES", setting: "max-services", .. }));
+    assert!(matches!(error, MapError::Full { map: "SERVICES", setting: Some("max-services"), .. }));
     assert!(!world.dump(Ids::Masked).contains("demo/c"));
 }
 

@@ -10,7 +10,7 @@ use lb_common::net::Family;
 
 use super::claims::{Claim, Claims};
 use super::frontends::frontends;
-use super::{NodeView, ServiceKey, ServicePlan, Settings, plan};
+use super::{NodeView, ServiceKey, ServicePlan, Settings, Surroundings, plan};
 use crate::model::{
     Kind, NamespacedName, Node, Rejection, Service, ServicePort, ServicePortName, Subject,
 };
@@ -25,6 +25,8 @@ pub struct Planner {
     view: NodeView,
     claims: Claims,
     conflicts: Rejections,
+    /// What [`Planner::take_surroundings`] has not given out yet.
+    surroundings: Option<Surroundings>,
 }
 
 impl Planner {
@@ -38,6 +40,7 @@ impl Planner {
             view: NodeView::default(),
             claims: Claims::default(),
             conflicts: Rejections::default(),
+            surroundings: Some(Surroundings::default()),
         }
     }
 
@@ -87,6 +90,11 @@ impl Planner {
             rejection.file = self.store.origin(&rejection.object).cloned();
         }
         rejections
+    }
+
+    /// The surroundings, if they may differ from the last ones given.
+    pub fn take_surroundings(&mut self) -> Option<Surroundings> {
+        self.surroundings.take()
     }
 
     /// Brings the claims up to date and returns the services that have to be planned again.

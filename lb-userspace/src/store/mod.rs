@@ -247,7 +247,8 @@ fn put<T>(objects: &mut BTreeMap<NamespacedName, T>, name: NamespacedName, objec
     };
 }
 
-fn is_api_server(service: &NamespacedName) -> bool {
+/// Whether `service` is the API server's own: without it, nobody could tell us its endpoints.
+pub(crate) fn is_api_server(service: &NamespacedName) -> bool {
     &*service.namespace == "default" && &*service.name == "kubernetes"
 }
 
