@@ -146,7 +146,8 @@ async fn source(config: &Config) -> anyhow::Result<(mpsc::Receiver<Event>, Sourc
     let (sender, events) = mpsc::channel(EVENTS);
     let task = match &config.source {
         Source::Manifests(directory) => {
-            tokio::spawn(sources::files::run(directory.clone(), sender))
+            let proxy_name = config.service_proxy_name.clone();
+            tokio::spawn(sources::files::run(directory.clone(), proxy_name, sender))
         }
         Source::Kubeconfig(file) => kube(config, Some(file), sender).await?,
         Source::InCluster => kube(config, None, sender).await?,

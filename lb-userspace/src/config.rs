@@ -4,6 +4,7 @@
 //! only one the agent sees.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
@@ -17,6 +18,9 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Where Services come from.
     pub source: Source,
+    /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are
+    /// ours; `None`: only those without the label.
+    pub service_proxy_name: Option<Arc<str>>,
     /// The name of this node in the cluster.
     pub node_name: String,
     /// What plans depend on.

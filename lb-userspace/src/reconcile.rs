@@ -253,6 +253,7 @@ mod tests {
         reconciler.planner().apply(Event::Services(Update::Replace(services.collect())));
         reconciler.planner().apply(Event::Slices(Update::Replace(slices.collect())));
         reconciler.planner().apply(Event::Nodes(Update::Replace(vec![])));
+        reconciler.planner().apply(Event::ServiceCidrs(Update::Replace(vec![])));
     }
 
     fn frontends(maps: &impl ReadBack) -> Vec<IpAddr> {

@@ -43,6 +43,10 @@ pub struct RunArgs {
     /// The name of this node in the cluster [default: the host name]
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node_name: Option<String>,
+    /// Balance only Services whose label service.kubernetes.io/service-proxy-name is this name
+    /// [default: only those without the label]
+    #[arg(long, value_name = "NAME", value_parser = label_value)]
+    service_proxy_name: Option<String>,
     /// Where node ports are opened: primary, all, or networks separated by commas
     #[arg(long, value_name = "WHERE", default_value = "primary")]
     nodeport_addresses: NodePortAddresses,
@@ -148,6 +152,7 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     Ok(Config {
         bpffs: global.bpffs.clone(),
         source: source(args.manifests, args.kubeconfig),
+        service_proxy_name: args.service_proxy_name.map(Into::into),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
         plan: plan::Settings { node_ports: args.nodeport_addresses, ..plan::Settings::default() },
         interfaces,
@@ -175,6 +180,17 @@ fn host_name() -> anyhow::Result<String> {
 /// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
 fn entries() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(2..=1 << 24)
+}
+
+/// A value that a label can have, and not the empty one.
+fn label_value(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let edges = [text.bytes().next(), text.bytes().last()];
+    let edges_fit = edges.iter().all(|byte| byte.is_some_and(|b| b.is_ascii_alphanumeric()));
+    if !edges_fit || text.len() > 63 || !text.bytes().all(inner) {
+        return Err("no label has this value; use up to 63 letters, digits, - _ or .".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn log_filter(text: &str) -> Result<String, ParseError> {
@@ -216,11 +232,13 @@ mod tests {
     #[test]
     fn flags_reach_their_settings() {
         let config = parse(
-            "--manifests m --node-name n --max-flows 99 --attach clsact --tcx-order last --bpffs b",
+            "--manifests m --node-name n --service-proxy-name my-bees.v1 \
+             --max-flows 99 --attach clsact --tcx-order last --bpffs b",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
         assert_eq!(config.node_name, "n");
+        assert_eq!(config.service_proxy_name.as_deref(), Some("my-bees.v1"));
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
         assert_eq!(config.bpffs, PathBuf::from("b"));
@@ -233,6 +251,8 @@ mod tests {
         refused("--max-services 99999999999", "--max-services");
         refused("--nodeport-addresses eth0", "--nodeport-addresses");
         refused("--exclude-interfaces a[", "--exclude-interfaces");
+        refused("--service-proxy-name a,b", "--service-proxy-name");
+        refused("--service-proxy-name -", "--service-proxy-name");
         refused("--log-level lb_userspace=loud", "--log-level");
     }
 }

@@ -15,6 +15,7 @@ use crate::store::{Event, Update};
 pub(super) fn planner() -> Planner {
     let mut planner = Planner::new("n1", Settings::default());
     planner.apply(Event::Nodes(Update::Replace(vec![])));
+    planner.apply(Event::ServiceCidrs(Update::Replace(vec![])));
     planner.apply(Event::Services(Update::Replace(vec![])));
     planner.apply(Event::Slices(Update::Replace(vec![])));
     planner
