@@ -3,8 +3,7 @@
 //! - A Service, `EndpointSlice` or Node is applied: created or replaced. The own Node is `n1`.
 //! - `kind: Delete` removes the one that `object` names: `service demo/web`, `node n1`.
 //! - `kind: Expect` ends a burst of changes: now the maps are as the text `maps` says, and
-//!   `rejections` are what was said about objects since the last time. With `witnessed: true`, only
-//!   an agent that saw the changes happen gets there, not one that was down meanwhile.
+//!   `rejections` are what was said about objects since the last time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -43,8 +42,6 @@ pub(super) struct Expect {
     pub(super) maps: String,
     #[serde(default)]
     pub(super) rejections: Vec<String>,
-    #[serde(default)]
-    pub(super) witnessed: bool,
 }
 
 /// What only scenarios have.
@@ -86,7 +83,6 @@ impl Scenario {
 impl Expect {
     fn text(&self) -> String {
         let mut lines = vec!["kind: Expect".to_owned()];
-        lines.extend(self.witnessed.then(|| "witnessed: true".to_owned()));
         lines.push(if self.maps.is_empty() { "maps: ''" } else { "maps: |" }.to_owned());
         lines.extend(self.maps.lines().map(|line| format!("  {line}")));
         lines.extend((!self.rejections.is_empty()).then(|| "rejections:".to_owned()));
