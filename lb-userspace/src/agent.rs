@@ -3,7 +3,6 @@
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,8 +89,7 @@ impl Agent {
     async fn take_in_network(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
         self.attacher.sync(&netlink::targets(&network.interfaces, &self.interfaces)).await;
-        let addresses: BTreeSet<_> = network.addresses.iter().map(|address| address.ip).collect();
-        self.reconciler.planner().set_interface_addresses(addresses);
+        self.reconciler.planner().set_network(network);
         self.schedule();
     }
 

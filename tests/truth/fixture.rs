@@ -2,7 +2,7 @@
 
 use lb_tests::objects::{Protocol, Service, Slice, node, service, slice};
 use lb_tests::truth::NODE_NAME;
-use lb_userspace::plan::Settings;
+use lb_userspace::plan::{Detector, Settings};
 use serde_json::{Value, json};
 
 /// A pod that asks.
@@ -65,5 +65,6 @@ pub(crate) fn cluster() -> [Value; 2] {
 /// The settings of kube-proxy's tests: pods are told by the cluster's CIDRs, NodePorts answer on
 /// the primary addresses.
 pub(crate) fn settings() -> Settings {
-    Settings::default()
+    let cidrs = ["10.0.0.0/8", "fd00:10::/64"].map(|cidr| cidr.parse().expect("a CIDR"));
+    Settings { detector: Detector::ClusterCidr(cidrs.to_vec()), ..Settings::default() }
 }

@@ -13,6 +13,7 @@ use lb_common::abi::capacity;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use super::detect::DetectArgs;
 use super::{Global, runtime};
 use crate::config::{Config, Source};
 use crate::datapath::attach::{Choice, Order};
@@ -50,6 +51,10 @@ pub struct RunArgs {
     /// Where node ports are opened: primary, all, or networks separated by commas
     #[arg(long, value_name = "WHERE", default_value = "primary")]
     nodeport_addresses: NodePortAddresses,
+    /// Do not serve externalIPs: with them, whoever may write Services can take over any address
+    /// (CVE-2020-8554)
+    #[arg(long)]
+    ignore_external_ips: bool,
     /// Attach only to interfaces with these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',', default_value = "*")]
     include_interfaces: Vec<Glob>,
@@ -62,6 +67,8 @@ pub struct RunArgs {
     /// Our place among other programs on an interface; programs already attached keep theirs
     #[arg(long, value_name = "PLACE", default_value = "first")]
     tcx_order: Order,
+    #[command(flatten)]
+    detect: DetectArgs,
     #[command(flatten)]
     capacities: CapacityArgs,
     #[command(flatten)]
@@ -154,7 +161,11 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         source: source(args.manifests, args.kubeconfig),
         service_proxy_name: args.service_proxy_name.map(Into::into),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
-        plan: plan::Settings { node_ports: args.nodeport_addresses, ..plan::Settings::default() },
+        plan: plan::Settings {
+            node_ports: args.nodeport_addresses,
+            detector: args.detect.0,
+            ignore_external_ips: args.ignore_external_ips,
+        },
         interfaces,
         capacities,
         attach: args.attach,
@@ -224,7 +235,7 @@ mod tests {
         assert_eq!(config.source, Source::InCluster);
         assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
         assert_eq!(config.capacities, Capacities::default());
-        assert_eq!(config.plan.node_ports, NodePortAddresses::Primary);
+        assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert!(!config.node_name.is_empty());
     }
@@ -242,6 +253,9 @@ mod tests {
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
         assert_eq!(config.bpffs, PathBuf::from("b"));
+        let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
+        assert!(config.plan.ignore_external_ips);
+        assert_eq!(config.plan.detector, plan::Detector::None);
     }
 
     #[test]
@@ -252,6 +266,7 @@ mod tests {
         refused("--nodeport-addresses eth0", "--nodeport-addresses");
         refused("--exclude-interfaces a[", "--exclude-interfaces");
         refused("--service-proxy-name a,b", "--service-proxy-name");
+        refused("--cluster-cidr 10.0.0.0/8", "--detect-local-mode ClusterCIDR");
         refused("--service-proxy-name -", "--service-proxy-name");
         refused("--log-level lb_userspace=loud", "--log-level");
     }

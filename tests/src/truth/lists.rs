@@ -2,7 +2,7 @@
 
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lb_userspace::model::{NamespacedName, Outcome, ServiceCidr};
+use lb_userspace::model::Outcome;
 use lb_userspace::sources::convert;
 use lb_userspace::store::{Event, Update};
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ pub(super) fn lists(objects: &[Value]) -> [Event; 4] {
         Event::Services(list(objects, "Service", convert::service)),
         Event::Slices(list(objects, "EndpointSlice", convert::slice)),
         Event::Nodes(list(objects, "Node", convert::node)),
-        Event::ServiceCidrs(service_cidrs(objects)),
+        Event::ServiceCidrs(list(objects, "ServiceCIDR", convert::service_cidr)),
     ]
 }
 
@@ -32,15 +32,4 @@ where
         (convert::name(object.metadata()), convert(&object))
     };
     Update::Replace(of_kind(objects, kind).map(one).collect())
-}
-
-fn service_cidrs(objects: &[Value]) -> Update<ServiceCidr> {
-    let one = |object: Value| {
-        let name = NamespacedName::new("", object["metadata"]["name"].as_str().expect("a name"));
-        let cidrs = object["spec"]["cidrs"].as_array().expect("a list");
-        let cidrs = cidrs.iter().map(|cidr| cidr.as_str().expect("text").parse().expect("a CIDR"));
-        let cidr = ServiceCidr { name: name.clone(), cidrs: cidrs.collect() };
-        (name, Outcome::Usable(cidr, Vec::new()))
-    };
-    Update::Replace(of_kind(objects, "ServiceCIDR").map(one).collect())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook, flags};
@@ -15,6 +16,7 @@ use lb_userspace::maps::ReadBack;
 use lb_userspace::maps::Snapshot;
 use lb_userspace::maps::fake::Fake;
 use lb_userspace::maps::kernel::KernelMaps;
+use lb_userspace::netlink::{InterfaceAddress, Network, Scope};
 use lb_userspace::plan::{Planner, Settings};
 use serde_json::Value;
 
@@ -27,6 +29,8 @@ use crate::datapath::{Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now, timeles
 
 /// Room for the entries of a few flows: they are forgotten after every packet.
 const FLOWS: u32 = 1024;
+/// The interface with the node's addresses. Packets come by another, of which nothing is known.
+const UPLINK: u32 = 2;
 
 /// A node of a cluster, in memory and in the kernel.
 pub struct World {
@@ -178,7 +182,14 @@ impl Passage {
 
 fn planner(settings: &Settings, addresses: &[IpAddr]) -> Planner {
     let mut planner = Planner::new(NODE_NAME, settings.clone());
-    planner.set_interface_addresses(addresses.iter().copied().collect());
+    let address = |ip: &IpAddr| InterfaceAddress {
+        interface: UPLINK,
+        ip: *ip,
+        prefix_len: if ip.is_ipv4() { 24 } else { 64 },
+        scope: Scope::Global,
+    };
+    let addresses = addresses.iter().map(address).collect();
+    planner.set_network(Arc::new(Network { addresses, ..Network::default() }));
     planner
 }
 
