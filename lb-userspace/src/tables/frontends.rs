@@ -154,7 +154,7 @@ impl Frontends {
 }
 
 impl Holder {
-    fn is_closed(&self) -> bool {
+    fn is_closed(self) -> bool {
         matches!(self.state, State::Is(FrontendUse { closed: true, .. }))
     }
 }

@@ -128,7 +128,7 @@ where
             let length = key.prefix_len().saturating_sub(SERVICE_BITS);
             snapshot.source_ranges.extend(net(addr, length).map(|net| (service, net)));
         }
-        for item in self.clients.iter() {
+        for item in &self.clients {
             let (key, bits) = item.map_err(refused(clients_map(A::FAMILY)))?;
             let net = net(key.data(), key.prefix_len());
             snapshot.clients.extend(net.map(|net| (net, from_client(bits))));
