@@ -16,33 +16,38 @@ pub(super) struct DetectArgs(pub(super) Detector);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Telling pods from other clients")]
 struct Typed {
-    /// By the pod networks of all Nodes and by what interfaces are (auto), by a network or an
-    /// interface that another flag names, by the pod networks of the own Node, or not at all
+    /// How pods are told from other clients
     #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
     detect_local_mode: Mode,
-    /// With mode ClusterCIDR: the network of all pods, one per family; of several the first counts
+    /// For mode `ClusterCIDR`: the network of all pods, one per family; of several the first counts
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_cidr: Vec<IpNet>,
-    /// With mode BridgeInterface: the bridge that all pods of this node are at
+    /// For mode `BridgeInterface`: the bridge that all pods of this node are at
     #[arg(long, value_name = "NAME", value_parser = name())]
     pod_bridge_interface: Option<String>,
-    /// With mode InterfaceNamePrefix: how the names of the interfaces of pods begin
+    /// For mode `InterfaceNamePrefix`: how the names of the interfaces of pods begin
     #[arg(long, value_name = "PREFIX", value_parser = name())]
     pod_interface_name_prefix: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
+    /// By the pod networks of all Nodes, and by the interfaces that lead to pods
     #[value(name = "auto")]
     Auto,
+    /// By the network of all pods
     #[value(name = "ClusterCIDR")]
     ClusterCidr,
+    /// By the pod networks of the own Node
     #[value(name = "NodeCIDR")]
     NodeCidr,
+    /// By the bridge that they are at
     #[value(name = "BridgeInterface")]
     BridgeInterface,
+    /// By the names of their interfaces
     #[value(name = "InterfaceNamePrefix")]
     InterfaceNamePrefix,
+    /// Not at all: any client could be a pod
     #[value(name = "none")]
     None,
 }
@@ -76,12 +81,11 @@ fn check(wanted: Mode, mode: Mode, flag: &str, is_given: bool) -> Result<(), Err
     let mode_name = mode.to_possible_value().map(|value| value.get_name().to_owned());
     let with_mode = format!("--detect-local-mode {}", mode_name.unwrap_or_default());
     match (wanted == mode, is_given) {
-        (true, false) => Err(Error::raw(
-            ErrorKind::MissingRequiredArgument,
-            format!("{with_mode} needs {flag}\n"),
-        )),
+        (true, false) => {
+            Err(Error::raw(ErrorKind::MissingRequiredArgument, format!("{with_mode} needs {flag}")))
+        }
         (false, true) => {
-            Err(Error::raw(ErrorKind::ArgumentConflict, format!("{flag} needs {with_mode}\n")))
+            Err(Error::raw(ErrorKind::ArgumentConflict, format!("{flag} needs {with_mode}")))
         }
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::NamespacedName;
 
-/// A `networking.k8s.io/v1` ServiceCIDR (KEP-1880).
+/// A `networking.k8s.io/v1` `ServiceCIDR` (KEP-1880).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCidr {
     /// Its name, without namespace.

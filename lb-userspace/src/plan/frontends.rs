@@ -62,8 +62,7 @@ pub(super) fn source_ranges(
     family: Family,
     primary: &BTreeSet<IpAddr>,
 ) -> BTreeSet<IpNet> {
-    let mut ranges: BTreeSet<IpNet> =
-        own_ranges(service, family).map(|range| range.trunc()).collect();
+    let mut ranges: BTreeSet<IpNet> = own_ranges(service, family).map(IpNet::trunc).collect();
     if ranges.iter().any(|range| primary.iter().any(|ip| range.contains(ip))) {
         let balanced = service.load_balancer_ips.iter().filter(|ip| Family::of(ip) == family);
         ranges.extend(balanced.map(|&ip| IpNet::from(ip)));

@@ -14,7 +14,7 @@ pub enum Event {
     Slices(Update<Slice>),
     /// About Nodes, all of them.
     Nodes(Update<Node>),
-    /// About ServiceCIDRs.
+    /// About `ServiceCIDR`s.
     ServiceCidrs(Update<ServiceCidr>),
     /// All that is wrong with a file now, beyond the objects in it. Nothing = it is fine again.
     File(PathBuf, Vec<String>),

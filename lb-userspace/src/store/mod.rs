@@ -27,7 +27,7 @@ use crate::model::{
     Kind, NamespacedName, Node, Outcome, Rejection, Service, ServiceCidr, Slice, Subject,
 };
 
-/// Services, EndpointSlices, Nodes and ServiceCIDRs.
+/// Services, EndpointSlices, Nodes and `ServiceCIDR`s.
 #[derive(Clone, Debug)]
 pub struct Store {
     services: BTreeMap<NamespacedName, Service>,
@@ -132,7 +132,7 @@ impl Store {
         self.nodes.pod_cidrs()
     }
 
-    /// The prefixes of all ServiceCIDRs.
+    /// The prefixes of all `ServiceCIDR`s.
     pub fn service_cidrs(&self) -> impl Iterator<Item = &IpNet> {
         self.service_cidrs.values().flat_map(|cidr| &cidr.cidrs)
     }
@@ -246,7 +246,7 @@ impl Store {
     }
 
     fn put_node(&mut self, name: NamespacedName, node: Option<Node>) {
-        let moved = self.nodes.put(&name.name, node);
+        let moved = self.nodes.put(name.name, node);
         self.networks_changed |= moved.pods;
         moved.addresses.iter().for_each(|address| self.touch(address));
     }

@@ -69,15 +69,15 @@ impl Nodes {
     /// The Node of this name is so now, or gone. The own Node stays as it was last: this machine
     /// goes on serving until it is switched off, and its NodePorts and its zone must not change
     /// under live traffic.
-    pub(super) fn put(&mut self, name: &Arc<str>, node: Option<Node>) -> Moved {
-        let is_own = *name == self.own_name;
+    pub(super) fn put(&mut self, name: Arc<str>, node: Option<Node>) -> Moved {
+        let is_own = name == self.own_name;
         if is_own && node.is_none() {
             return Moved::default();
         }
         let new = node.as_ref().map(Place::of).unwrap_or_default();
         let old = match node {
-            Some(_) => self.all.insert(name.clone(), new.clone()),
-            None => self.all.remove(name),
+            Some(_) => self.all.insert(name, new.clone()),
+            None => self.all.remove(&name),
         };
         if is_own {
             self.own = node;

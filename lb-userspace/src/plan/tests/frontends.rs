@@ -6,7 +6,7 @@ use crate::model::fixture::service;
 use crate::netlink::fixture::network;
 use crate::plan::Settings;
 
-/// LoadBalancer 1.2.3.4, 5.6.7.8 and 2001:db8::9, external 192.0.2.1 and `NodePort` 3001, on the
+/// `LoadBalancer` 1.2.3.4, 5.6.7.8 and `2001:db8::9`, external 192.0.2.1 and `NodePort` 3001, on the
 /// node 192.168.0.2.
 fn balanced(source_ranges: &str) -> Service {
     let mut service = service("d/web", "172.30.0.41");

@@ -93,8 +93,9 @@ impl Applied {
         self.planner.take_rejections().iter().map(ToString::to_string).collect()
     }
 
-    fn all_frontends(&self) -> impl Iterator<Item = (&FrontendAddress, &FrontendUse)> {
-        self.plans.values().flat_map(|plan| &plan.frontends)
+    fn all_frontends(&self) -> impl Iterator<Item = (&FrontendAddress, FrontendUse)> {
+        let all = self.plans.values().flat_map(|plan| &plan.frontends);
+        all.map(|(address, used)| (address, *used))
     }
 
     /// Frontends with their flags.
@@ -105,7 +106,7 @@ impl Applied {
 
     /// The frontends that have `flag`.
     pub(super) fn with(&self, flag: &str) -> String {
-        let with = self.all_frontends().filter(|(_, used)| flags(used).contains(flag));
+        let with = self.all_frontends().filter(|(_, used)| flags(*used).contains(flag));
         with.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
     }
 
@@ -115,7 +116,7 @@ impl Applied {
     }
 }
 
-fn flags(used: &FrontendUse) -> String {
+fn flags(used: FrontendUse) -> String {
     let flags = [
         (used.local, " local"),
         (used.external, " external"),
