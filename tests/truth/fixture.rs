@@ -1,9 +1,9 @@
 //! The addresses of §10, and objects that have them.
 
-use lb_tests::objects::{Protocol, Service, Slice, node, service, slice};
+use lb_tests::objects::{Protocol, Service, Slice, node, service, service_cidr, slice};
 use lb_tests::truth::NODE_NAME;
 use lb_userspace::plan::{Detector, Settings};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A pod that asks.
 pub(crate) const P: &str = "10.0.0.2";
@@ -50,16 +50,8 @@ pub(crate) fn both(name: &str) -> Value {
 
 /// What every cluster of §10 has: the node and the prefixes of ClusterIPs.
 pub(crate) fn cluster() -> [Value; 2] {
-    let cidrs = json!(["172.30.0.0/16", "fd00:10:96::/112"]);
-    [
-        node(NODE_NAME).address(N).address(N6).object(),
-        json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "ServiceCIDR",
-            "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": cidrs},
-        }),
-    ]
+    let cidrs = service_cidr("kubernetes").cidr("172.30.0.0/16").cidr("fd00:10:96::/112");
+    [node(NODE_NAME).address(N).address(N6).object(), cidrs.object()]
 }
 
 /// The settings of kube-proxy's tests: pods are told by the cluster's CIDRs, NodePorts answer on

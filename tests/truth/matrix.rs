@@ -3,7 +3,7 @@
 
 use lb_tests::objects::Service;
 use lb_tests::truth::{Fates, masqueraded, reaches};
-use lb_userspace::plan::Settings;
+use lb_userspace::plan::{Detector, Settings};
 use serde_json::Value;
 
 use crate::fixture::{L, LB1, LB2, LB3, N, P, R, X, both, http, settings};
@@ -48,7 +48,14 @@ const MATRIX: [Line; 27] = [
 fn section_10_7_matrix() {
     let mut section = Section::new(7, 27);
     for (column, name) in COLUMNS.into_iter().enumerate() {
-        section.settings(&with_column(column));
+        if name == "masqAll" {
+            section.masquerade_all();
+        }
+        section.settings(&if name.ends_with("no detector") {
+            without_detector()
+        } else {
+            settings()
+        });
         section.objects(&objects());
         let rows = MATRIX.iter().zip(1..);
         section.rows(rows.map(|(line, number)| to_row(number, line, column, name)));
@@ -56,8 +63,8 @@ fn section_10_7_matrix() {
     section.end();
 }
 
-fn with_column(_column: usize) -> Settings {
-    settings()
+fn without_detector() -> Settings {
+    Settings { detector: Detector::None, ..settings() }
 }
 
 fn objects() -> Vec<Value> {

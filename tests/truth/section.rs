@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lb_common::abi::settings::masquerade::{ALL, LOCAL_BACKENDS};
 use lb_tests::truth::{Fates, Probe, World};
 use lb_userspace::plan::Settings;
 use serde_json::Value;
@@ -40,11 +41,17 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    /// §10.`number`, which has `rows` rows, over agents with the settings of §10.
+    /// §10.`number`, which has `rows` rows, with the settings of §10.
     pub(crate) fn new(number: u32, rows: u32) -> Self {
-        let mut section = Self { number, rows, world: World::new(&ADDRESSES), lines: Vec::new() };
+        let world = World::new(&ADDRESSES, LOCAL_BACKENDS);
+        let mut section = Self { number, rows, world, lines: Vec::new() };
         section.settings(&settings());
         section
+    }
+
+    /// Other programs, with `--masquerade-all` too.
+    pub(crate) fn masquerade_all(&mut self) {
+        self.world = World::new(&ADDRESSES, LOCAL_BACKENDS | ALL);
     }
 
     /// Other agents, with these settings.

@@ -25,7 +25,7 @@ impl Line {
 
     fn problem(&self) -> String {
         let Self { section, row, what, expected, native, kernel, difference } = self;
-        let difference = difference.iter().map(|it| format!("\n  they differ: {it}"));
+        let difference = difference.iter().map(|it| format!("\n  they differ in {it}"));
         format!(
             "§10.{section} row {row}: {what}\n  expected  {expected}\n  natively  {native}\n  \
              in kernel {kernel}{}",

@@ -5,18 +5,20 @@
 
 use std::net::SocketAddr;
 
+use lb_common::abi::address::{self, At, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::frontend::{self, Frontend, FrontendKey};
+use lb_common::abi::interface;
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange, client};
 use lb_common::abi::service::{self, Service, SlotRange};
 use lb_common::native::{FamilyMaps, MemoryTables};
 use lb_common::net::{Address, Port};
-use lb_userspace::maps::{BackendEntry, FrontendEntry, ServiceEntry, Snapshot};
+use lb_userspace::maps::{AddressEntry, BackendEntry, FrontendEntry, ServiceEntry, Snapshot};
 use lb_userspace::plan::Client;
 
-/// Tables without flows that hold what `snapshot` does.
-pub(super) fn tables(snapshot: &Snapshot) -> MemoryTables {
-    let mut tables = MemoryTables::default();
+/// Tables without flows that hold what `snapshot` does, of programs with the setting `masquerade`.
+pub(super) fn tables(snapshot: &Snapshot, masquerade: u32) -> MemoryTables {
+    let mut tables = empty(masquerade);
     for (&id, state) in &snapshot.services {
         tables.services.insert(id, to_service(&state.entry));
         for (range, ids) in
@@ -25,8 +27,19 @@ pub(super) fn tables(snapshot: &Snapshot) -> MemoryTables {
             tables.slots.extend(slots(range).zip(ids.iter().copied()));
         }
     }
+    let workloads = snapshot.workload_interfaces.iter();
+    tables.interfaces = workloads.map(|index| (*index, interface::flags::WORKLOAD)).collect();
     fill(&mut tables.v4, snapshot);
     fill(&mut tables.v6, snapshot);
+    fill_prefixes(&mut tables.v4, snapshot);
+    fill_prefixes(&mut tables.v6, snapshot);
+    tables
+}
+
+/// Tables that hold nothing but the setting.
+pub(super) fn empty(masquerade: u32) -> MemoryTables {
+    let mut tables = MemoryTables::default();
+    tables.masquerade = masquerade;
     tables
 }
 
@@ -42,9 +55,24 @@ fn fill<A: Address + Ord>(maps: &mut FamilyMaps<A>, snapshot: &Snapshot) {
             maps.frontends.insert(key, to_frontend(*entry));
         }
     }
+    for (&ip, entry) in &snapshot.addresses {
+        if let Some(addr) = A::from_ip(ip) {
+            maps.addresses.insert(addr, to_at(*entry));
+        }
+    }
     for (&(_, id), entry) in &snapshot.backends {
         if let Some(addr) = A::from_ip(entry.address.ip()) {
             maps.backends.insert(id, to_backend(addr, entry));
+        }
+    }
+}
+
+fn fill_prefixes<A: Address + Ord>(maps: &mut FamilyMaps<A>, snapshot: &Snapshot) {
+    for prefix in &snapshot.service_cidrs {
+        if let (Some(mask), Some(addr)) =
+            (A::from_ip(prefix.netmask()), A::from_ip(prefix.network()))
+        {
+            maps.service_cidrs.push(ServiceCidr { mask, addr });
         }
     }
     for (prefix, client) in &snapshot.clients {
@@ -81,6 +109,10 @@ fn to_frontend(entry: FrontendEntry) -> Frontend {
         (closed, frontend::flags::CLOSED),
     ]);
     Frontend { service, flags }
+}
+
+fn to_at(entry: AddressEntry) -> At {
+    flags(&[(true, address::flags::SERVED), (entry.closed, address::flags::CLOSED)])
 }
 
 fn to_backend<A>(addr: A, entry: &BackendEntry) -> Backend<A> {

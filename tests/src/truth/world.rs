@@ -54,7 +54,6 @@ pub struct Seen {
 }
 
 /// One packet through one execution.
-#[derive(Debug, PartialEq)]
 struct Passage {
     action: i32,
     packet: Vec<u8>,
@@ -70,10 +69,11 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// A node with these `addresses`, agents with default settings, and no object.
+    /// A node with these `addresses`, programs with the setting `masquerade` (bits of
+    /// [`lb_common::abi::settings::masquerade`]), agents with default settings, and no object.
     #[must_use]
-    pub fn new(addresses: &[&str]) -> Self {
-        let kernel = Kernel::load(Some(FLOWS));
+    pub fn new(addresses: &[&str], masquerade: u32) -> Self {
+        let kernel = Kernel::load(Some(FLOWS), masquerade);
         let addresses: Vec<_> =
             addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         let maps = kernel_maps(&kernel);
@@ -81,7 +81,7 @@ impl World {
         let planner = planner(&Settings::default(), &addresses);
         let in_memory = Agent::start(fake, planner.clone());
         let in_kernel = Agent::start(maps, planner);
-        Self { kernel, in_kernel, in_memory, tables: MemoryTables::default(), addresses }
+        Self { kernel, in_kernel, in_memory, tables: memory::empty(masquerade), addresses }
     }
 
     /// Both agents are replaced by ones with other `settings`, which find what these have written
@@ -107,7 +107,7 @@ impl World {
         self.in_kernel.settle();
         let [in_memory, in_kernel] = self.written();
         assert_eq!(in_kernel, in_memory, "the kernel's maps");
-        self.tables = memory::tables(&in_memory);
+        self.tables = memory::tables(&in_memory, self.tables.masquerade);
     }
 
     /// What the agents have written: in memory, then in the kernel.
@@ -125,9 +125,7 @@ impl World {
             let kernel = self.kernel(&packet);
             seen.native.0.insert(native.fate(&packet));
             seen.kernel.0.insert(kernel.fate(&packet));
-            if native != kernel && seen.difference.is_none() {
-                seen.difference = Some(format!("natively {native:?}, in the kernel {kernel:?}"));
-            }
+            seen.difference = seen.difference.or_else(|| native.difference(&kernel));
         }
         seen
     }
@@ -173,11 +171,25 @@ impl Passage {
         }
     }
 
+    /// What the kernel did differently from this, the native execution.
+    fn difference(&self, kernel: &Self) -> Option<String> {
+        differ("action", &self.action, &kernel.action)
+            .or_else(|| differ("counters", &self.counted, &kernel.counted))
+            .or_else(|| differ("packet", &self.packet, &kernel.packet))
+            .or_else(|| differ("IPv4 flows", &self.v4, &kernel.v4))
+            .or_else(|| differ("IPv6 flows", &self.v6, &kernel.v6))
+    }
+
     fn is_masqueraded(&self) -> bool {
         let mut flags = self.v4.iter().map(|(_, flow)| flow.flags);
         let mut more = self.v6.iter().map(|(_, flow)| flow.flags);
         flags.any(|it| it & flags::MASQUERADE != 0) || more.any(|it| it & flags::MASQUERADE != 0)
     }
+}
+
+fn differ<T: fmt::Debug + PartialEq>(what: &str, native: &T, kernel: &T) -> Option<String> {
+    let differ = native != kernel;
+    differ.then(|| format!("{what}\n    natively  {native:?}\n    in kernel {kernel:?}"))
 }
 
 fn planner(settings: &Settings, addresses: &[IpAddr]) -> Planner {
