@@ -87,7 +87,8 @@ fn run(stages: &mut [Stage]) -> Vec<String> {
         restarted.settle();
         compare("restarted before", &masked, &restarted.dump(Ids::Masked));
 
-        restart(&mut away, &objects);
+        restart(&mut away, if expect.witnessed { &before } else { &objects });
+        away.tell(changes);
         away.settle();
         compare("changed while down", &masked, &away.dump(Ids::Masked));
 
