@@ -27,18 +27,22 @@ fn rejections(store: &mut Store) -> Vec<String> {
 
 #[test]
 fn it_is_synced_when_every_kind_has_delivered_its_first_list() {
-    let mut store = Store::new("n1");
-    for event in [
+    let lists = [
         services(&[]),
-        put_slice(slice("d/x", "d/a", ".1 L r")),
+        Event::Slices(Update::Replace(vec![])),
         Event::Nodes(Update::Replace(vec![])),
         Event::ServiceCidrs(Update::Replace(vec![])),
-    ] {
-        store.apply(event);
-        assert!(!store.is_synced());
+    ];
+    for last in 0..lists.len() {
+        let mut store = Store::new("n1");
+        // A single object is no list.
+        store.apply(put_slice(slice("d/x", "d/a", ".1 L r")));
+        let others = lists.iter().enumerate().filter(|(at, _)| *at != last);
+        others.for_each(|(_, list)| store.apply(list.clone()));
+        assert!(!store.is_synced(), "{:?} is missing", lists[last]);
+        store.apply(lists[last].clone());
+        assert!(store.is_synced());
     }
-    store.apply(Event::Slices(Update::Replace(vec![])));
-    assert!(store.is_synced());
 }
 
 #[test]
