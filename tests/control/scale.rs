@@ -98,6 +98,7 @@ fn settled() -> Reconciler<Log> {
     reconciler.planner().apply(Event::Services(Update::Replace(services)));
     reconciler.planner().apply(Event::Slices(Update::Replace(slices)));
     reconciler.planner().apply(Event::Nodes(Update::Replace(vec![])));
+    reconciler.planner().apply(Event::ServiceCidrs(Update::Replace(vec![])));
     assert_eq!(reconciler.pass(Duration::ZERO), None);
     reconciler
 }

@@ -6,12 +6,14 @@
 mod claims;
 mod endpoints;
 mod frontends;
+mod health;
 mod node_ports;
 mod planner;
 mod surroundings;
 #[cfg(test)]
 mod tests;
 
+pub use health::local_ready_endpoints;
 pub use node_ports::{BadNodePortAddresses, NodePortAddresses};
 pub use planner::Planner;
 

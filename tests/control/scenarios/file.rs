@@ -3,7 +3,8 @@
 //! - A Service, `EndpointSlice`, Node or `ServiceCIDR` is applied: created or replaced. The own Node is `n1`.
 //! - `kind: Delete` removes the one that `object` names: `service demo/web`, `node n1`.
 //! - `kind: Expect` ends a burst of changes: now the maps are as the text `maps` says, and
-//!   `rejections` are what was said about objects since the last time.
+//!   `rejections` are what was said about objects since the last time. With `witnessed: true`, only
+//!   an agent that saw the changes happen gets there, not one that was down meanwhile.
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub(super) struct Expect {
     pub(super) maps: String,
     #[serde(default)]
     pub(super) rejections: Vec<String>,
+    #[serde(default)]
+    pub(super) witnessed: bool,
 }
 
 /// What only scenarios have.
@@ -83,6 +86,7 @@ impl Scenario {
 impl Expect {
     fn text(&self) -> String {
         let mut lines = vec!["kind: Expect".to_owned()];
+        lines.extend(self.witnessed.then(|| "witnessed: true".to_owned()));
         lines.push(if self.maps.is_empty() { "maps: ''" } else { "maps: |" }.to_owned());
         lines.extend(self.maps.lines().map(|line| format!("  {line}")));
         lines.extend((!self.rejections.is_empty()).then(|| "rejections:".to_owned()));

@@ -22,6 +22,10 @@ use lb_common::tables::Tables as _;
 use lb_common::verdict::Verdict;
 use nix::time::{ClockId, clock_gettime};
 
+pub(crate) const TC_ACT_UNSPEC: i32 = -1;
+pub(crate) const TC_ACT_SHOT: i32 = 2;
+pub(crate) const TC_ACT_REDIRECT: i32 = 7;
+
 /// The kernel object under test.
 #[must_use]
 pub fn object() -> &'static [u8] {
@@ -141,7 +145,7 @@ impl Datapath {
 }
 
 /// Flow entries without their time, which the two executions read one after the other.
-fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
+pub(crate) fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
     flows.into_iter().map(|(key, flow)| (key, Flow { seen: Ticks(0), ..flow })).collect()
 }
 
@@ -156,10 +160,7 @@ fn earlier(affinity: Affinity, ticks: u32) -> Affinity {
 }
 
 /// The TC action that a verdict stands for.
-fn action(verdict: Verdict) -> i32 {
-    const TC_ACT_UNSPEC: i32 = -1;
-    const TC_ACT_SHOT: i32 = 2;
-    const TC_ACT_REDIRECT: i32 = 7;
+pub(crate) fn action(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
         Verdict::Reject => TC_ACT_REDIRECT,
@@ -168,7 +169,7 @@ fn action(verdict: Verdict) -> i32 {
 }
 
 /// The time as the kernel programs read it.
-fn now() -> Ticks {
+pub(crate) fn now() -> Ticks {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock every kernel has");
     let ns = u64::try_from(time.tv_sec()).expect("after boot") * 1_000_000_000
         + u64::try_from(time.tv_nsec()).expect("below a second");
