@@ -15,3 +15,5 @@ mod packets;
 mod random;
 #[cfg(test)]
 mod reject;
+#[cfg(test)]
+mod sctp;
