@@ -1,6 +1,6 @@
 //! From a packet's bytes to the key of its flow.
 //!
-//! Anything that is not a TCP or UDP packet with readable ports is passed untouched; what is
+//! Anything that is not a TCP, UDP or SCTP packet with readable ports is passed untouched; what is
 //! malformed is counted as well (design §3.5).
 
 use crate::abi::counter::Counter;
@@ -35,7 +35,7 @@ pub struct Headers<A> {
     pub network: u32,
     /// Offset of the transport header.
     pub transport: u32,
-    /// Bits of [`tcp`]; 0 for other protocols.
+    /// Bits of [`tcp`]; for SCTP those of the segment that would mean the same, 0 for UDP.
     pub tcp_flags: u8,
 }
 
@@ -50,6 +50,32 @@ pub mod tcp {
     /// The acknowledgement field counts.
     pub const ACK: u8 = 0x10;
 }
+
+/// Types of SCTP chunks (RFC 9260 §3.2).
+mod chunk {
+    pub(super) const INIT: usize = 1;
+    pub(super) const INIT_ACK: usize = 2;
+    pub(super) const ABORT: usize = 6;
+    pub(super) const SHUTDOWN: usize = 7;
+    pub(super) const SHUTDOWN_ACK: usize = 8;
+    pub(super) const SHUTDOWN_COMPLETE: usize = 14;
+}
+
+/// The flags of the TCP segment that means what an SCTP packet with a first chunk of this type means.
+///
+/// The first chunk is enough: those that start an association stand alone, and of those that end it
+/// each side sends at least one first. A table, because the verifier would follow every branch of a
+/// `match` to the end of the program.
+static FLAGS_OF_CHUNK: [u8; 256] = {
+    let mut flags = [tcp::ACK; 256];
+    flags[chunk::INIT] = tcp::SYN;
+    flags[chunk::INIT_ACK] = tcp::SYN | tcp::ACK;
+    flags[chunk::ABORT] = tcp::RST;
+    flags[chunk::SHUTDOWN] = tcp::FIN;
+    flags[chunk::SHUTDOWN_ACK] = tcp::FIN;
+    flags[chunk::SHUTDOWN_COMPLETE] = tcp::FIN;
+    flags
+};
 
 /// Why a packet is passed untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +141,9 @@ pub trait Wire: Address {
     /// Offset of the header checksum, where the family has one.
     const CHECKSUM_OFFSET: Option<u32>;
 
+    /// How many bytes the packet has from its network header on, link padding not counted.
+    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
+
     /// Reads the network header at `network`.
     fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip>;
 
@@ -157,6 +186,15 @@ pub fn headers<A: Wire, P: Packet>(
             let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
             ((header.u16::<0>(), header.u16::<2>()), 0, 8)
         }
+        protocol::SCTP => {
+            // With the head of the first chunk: there is always one.
+            let header = packet.header::<16>(transport).ok_or(MALFORMED)?;
+            (
+                (header.u16::<0>(), header.u16::<2>()),
+                FLAGS_OF_CHUNK[usize::from(header.u8::<12>())],
+                16,
+            )
+        }
         _ => return Err(Skip::NotOurs),
     };
     if transport + length > ip.end {
@@ -178,6 +216,15 @@ impl Wire for Addr4 {
     const SRC_OFFSET: u32 = 12;
     const DST_OFFSET: u32 = 16;
     const CHECKSUM_OFFSET: Option<u32> = Some(10);
+
+    #[inline(always)]
+    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
+        let [start] = packet.load::<1>(network)?;
+        Ok(match u32::from_be(start) & 0xffff {
+            0 => packet.len().wrapping_sub(network),
+            total => total,
+        })
+    }
 
     #[inline(always)]
     fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip> {
@@ -225,6 +272,15 @@ impl Wire for Addr6 {
     const CHECKSUM_OFFSET: Option<u32> = None;
 
     #[inline(always)]
+    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
+        let [second] = packet.load::<1>(network + 4)?;
+        Ok(match u32::from_be(second) >> 16 {
+            0 => packet.len().wrapping_sub(network),
+            payload => 40 + payload,
+        })
+    }
+
+    #[inline(always)]
     fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip> {
         let header = packet.header::<40>(network).ok_or(MALFORMED)?;
         if header.u8::<0>() >> 4 != 6 {
@@ -239,7 +295,7 @@ impl Wire for Addr6 {
         let src = address6::<P, 8>(header);
         let dst = address6::<P, 24>(header);
         let (protocol, transport) = match header.u8::<6>() {
-            plain @ (protocol::TCP | protocol::UDP) => (plain, first),
+            plain @ (protocol::TCP | protocol::UDP | protocol::SCTP) => (plain, first),
             next => behind_extensions(packet, first, next)?,
         };
         Ok(NetworkHeader { src, dst, protocol, transport, end })

@@ -1,6 +1,6 @@
 //! Tells a client that nobody is there: the packet itself becomes the answer.
 //!
-//! TCP is answered by a reset (RFC 9293 §3.10.7.1), everything else by "port unreachable" of ICMP
+//! TCP is answered by a reset (RFC 9293 §3.10.7.1), UDP and SCTP by "port unreachable" of ICMP
 //! (RFC 792) or `ICMPv6` (RFC 4443 §3.1), which quotes the IP header and the 8 bytes behind it. The
 //! answer comes from the address that was dialled and goes back to the sender's link address; VLAN
 //! tags stay.
@@ -10,7 +10,9 @@
 //! A packet from a local socket may reach us with its transport checksum left to a device
 //! ("partial"), and no BPF helper undoes that. So the answers are right whether or not some device
 //! stores the sum of everything from the transport header on into the old checksum's place: for TCP
-//! that is the checksum's place again, for ICMP see [`Reply::unreachable`].
+//! that is the checksum's place again, for ICMP see [`Reply::unreachable`]. Where the sum is SCTP's,
+//! its place is in the quote, and the answer stays right only on its way back to the local socket,
+//! whose devices leave such sums undone.
 
 use crate::csum;
 use crate::net::{Addr4, Addr6, Address, Family, protocol};
@@ -68,9 +70,6 @@ pub trait Reply: Wire {
     /// Type and code of "port unreachable".
     const PORT_UNREACHABLE: [u8; 2];
 
-    /// How many bytes the packet has from its network header on, link padding not counted.
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
-
     /// Writes a network header in front of `length` bytes of `protocol`, back to the sender of the
     /// packet behind `headers`.
     fn write<P: Packet>(
@@ -93,15 +92,6 @@ impl Reply for Addr4 {
     const HEADER_LEN: u16 = 20;
     const ICMP: u8 = 1;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [start] = packet.load::<1>(network)?;
-        Ok(match u16::from_be(halves(start)[1]) {
-            0 => packet.len().wrapping_sub(network),
-            total => u32::from(total),
-        })
-    }
 
     #[inline(always)]
     fn write<P: Packet>(
@@ -132,15 +122,6 @@ impl Reply for Addr6 {
     const HEADER_LEN: u16 = 40;
     const ICMP: u8 = 58;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [second] = packet.load::<1>(network + 4)?;
-        Ok(match u16::from_be(halves(second)[0]) {
-            0 => packet.len().wrapping_sub(network),
-            payload => u32::from(Self::HEADER_LEN) + u32::from(payload),
-        })
-    }
 
     #[inline(always)]
     fn write<P: Packet>(

@@ -21,3 +21,5 @@ mod packets;
 mod random;
 #[cfg(test)]
 mod reject;
+#[cfg(test)]
+mod sctp;

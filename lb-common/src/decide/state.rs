@@ -1,7 +1,8 @@
 //! What a flow entry knows of its connection, and when it stops counting.
 //!
 //! The state is a set of events seen in either direction, so merging what two hooks saw is an OR.
-//! There is no window tracking, hence nothing can be "invalid" (kube-proxy-behaviour §4.11).
+//! There is no window tracking, hence nothing can be "invalid" (kube-proxy-behaviour §4.11). SCTP is
+//! handled like TCP: the parser reads chunks as flags.
 
 use crate::abi::flow::{Flow, state};
 use crate::clock::Ticks;
@@ -79,12 +80,12 @@ pub fn answers_another_connection(state: u8, tcp_flags: u8) -> bool {
 pub fn is_live<A>(flow: &Flow<A>, protocol: u8, now: Ticks) -> bool {
     let replied = flow.state & state::REPLIED != 0;
     let timeout = match (protocol, replied) {
-        (protocol::TCP, _) if is_closed(flow.state) => return false,
-        (protocol::TCP, _) if is_closing(flow.state) => TCP_CLOSING,
-        (protocol::TCP, true) => TCP_ESTABLISHED,
-        (protocol::TCP, false) => TCP_UNANSWERED,
-        (_, true) => UDP_ANSWERED,
-        (_, false) => UDP_UNANSWERED,
+        (protocol::UDP, true) => UDP_ANSWERED,
+        (protocol::UDP, false) => UDP_UNANSWERED,
+        _ if is_closed(flow.state) => return false,
+        _ if is_closing(flow.state) => TCP_CLOSING,
+        (_, true) => TCP_ESTABLISHED,
+        (_, false) => TCP_UNANSWERED,
     };
     now.since(flow.seen) <= timeout
 }

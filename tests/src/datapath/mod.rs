@@ -6,10 +6,11 @@
 
 mod kernel;
 mod packet;
+mod sctp;
 mod world;
 
 pub use kernel::{Answer, Kernel};
-pub use packet::{Framing, Packet, Transport, assert_checksums, tcp, udp};
+pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
 pub use world::World;
 
 use lb_common::abi::affinity::Affinity;
