@@ -22,9 +22,13 @@ impl Execution for MemoryTables {
         let mut bytes = Bytes(packet.to_vec());
         let verdict = decide::ingress(&mut bytes, self, Link::Ethernet);
         let (v4, v6) = (self.v4.flows(), self.v6.flows());
-        v4.iter().for_each(|(key, _)| self.remove_flow(key));
-        v6.iter().for_each(|(key, _)| self.remove_flow(key));
-        fate(action(verdict), &bytes.0, flags_of(&v4).chain(flags_of(&v6)).collect())
+        for (key, _) in &v4 {
+            self.remove_flow(key);
+        }
+        for (key, _) in &v6 {
+            self.remove_flow(key);
+        }
+        fate(action(verdict), &bytes.0, &flags_of(&v4, &v6))
     }
 }
 
@@ -34,17 +38,18 @@ impl Execution for &RefCell<Kernel> {
         let answer = kernel.run(Hook::Ingress, Link::Ethernet, packet);
         let (v4, v6) = (kernel.flows_v4(), kernel.flows_v6());
         kernel.forget_flows();
-        fate(answer.action, &answer.packet, flags_of(&v4).chain(flags_of(&v6)).collect())
+        fate(answer.action, &answer.packet, &flags_of(&v4, &v6))
     }
 }
 
-fn flags_of<K, A>(flows: &[(K, Flow<A>)]) -> impl Iterator<Item = u16> {
-    flows.iter().map(|(_, flow)| flow.flags)
+fn flags_of<K, L, A, B>(v4: &[(K, Flow<A>)], v6: &[(L, Flow<B>)]) -> Vec<u16> {
+    let v6 = v6.iter().map(|(_, flow)| flow.flags);
+    v4.iter().map(|(_, flow)| flow.flags).chain(v6).collect()
 }
 
 /// A packet without a flow was left alone; one with a flow can still look as it came, if it dials an
 /// endpoint by an address of its Service.
-fn fate(action: i32, packet: &[u8], flows: Vec<u16>) -> Fate {
+fn fate(action: i32, packet: &[u8], flows: &[u16]) -> Fate {
     let masqueraded = flows.iter().any(|it| it & flags::MASQUERADE != 0);
     match action {
         TC_ACT_SHOT => Fate::Dropped,

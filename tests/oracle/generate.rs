@@ -7,7 +7,7 @@
 
 use lb_tests::oracle::{
     AddressType, Detector, Endpoint, Ingress, IpMode, Masquerade, Node, NodePortAddresses, Policy,
-    Prefix, Protocol, Service, ServicePort, ServiceType, Settings,
+    Prefix, Protocol, Service, ServicePort, ServiceType, Settings, SlicePort,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -298,7 +298,15 @@ fn slice() -> impl Strategy<Value = SliceDraft> {
             service,
             is_headless,
             address_type,
-            ports: PORT_NAMES.into_iter().zip(ports).collect(),
+            ports: PORT_NAMES
+                .into_iter()
+                .zip(ports)
+                .map(|(name, (protocol, port))| SlicePort {
+                    name: Some(name.into()),
+                    protocol,
+                    port,
+                })
+                .collect(),
             endpoints,
         },
     )
@@ -344,7 +352,7 @@ fn node(number: usize) -> impl Strategy<Value = Node> {
                 zone: zone.map(String::from),
                 internal_ips: internal.to_vec(),
                 external_ips: external.to_vec(),
-                pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+                pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().expect("a prefix")).collect(),
             }
         })
 }
@@ -373,9 +381,9 @@ fn probe() -> impl Strategy<Value = Probe> {
 }
 
 fn parsed(texts: &[&str]) -> Vec<Prefix> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+    texts.iter().map(|text| text.parse().expect("a prefix")).collect()
 }
 
 pub(crate) fn ip(text: &str) -> std::net::IpAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }

@@ -46,7 +46,7 @@ pub(crate) struct SliceDraft {
     pub(crate) service: Option<(&'static str, &'static str)>,
     pub(crate) is_headless: bool,
     pub(crate) address_type: AddressType,
-    pub(crate) ports: Vec<(&'static str, (Option<Protocol>, Option<u16>))>,
+    pub(crate) ports: Vec<SlicePort>,
     pub(crate) endpoints: Vec<(usize, bool)>,
 }
 
@@ -116,18 +116,13 @@ impl State {
     }
 
     fn slice(&self, draft: &SliceDraft, number: usize) -> Slice {
-        let ports = draft.ports.iter().map(|(name, (protocol, port))| SlicePort {
-            name: Some((*name).into()),
-            protocol: *protocol,
-            port: *port,
-        });
         Slice {
             namespace: draft.service.map_or("one", |(namespace, _)| namespace).into(),
             name: format!("slice-{number}"),
             service: draft.service.map(|(_, name)| name.into()),
             is_headless: draft.is_headless,
             address_type: draft.address_type,
-            ports: ports.collect(),
+            ports: draft.ports.clone(),
             endpoints: draft.endpoints.iter().map(|it| self.endpoint(draft, *it)).collect(),
         }
     }

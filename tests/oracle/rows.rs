@@ -1,6 +1,8 @@
 //! The oracle against the tables of kube-proxy's own tests (§10 of its behaviour): if the model is
 //! wrong about these, it is wrong about everything.
 
+// tidy: long because all tables are here, in their order.
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +17,7 @@ const NODE: &str = "192.168.0.2";
 const OUTSIDE: &str = "203.0.113.2";
 const BLOCKED: &str = "203.0.113.130";
 
-/// kube-proxy's rules, node `here`, pods in 10.0.0.0/8 and fd00:10::/64.
+/// kube-proxy's rules, node `here`, pods in `10.0.0.0/8` and `fd00:10::/64`.
 fn cluster(services: &[Service], slices: &[Slice]) -> Cluster {
     Cluster {
         services: services.to_vec(),
@@ -27,7 +29,7 @@ fn cluster(services: &[Service], slices: &[Slice]) -> Cluster {
         }],
         this_node: "here".into(),
         interface_addresses: [NODE, "192.168.1.2", "2001:db8::1", "2001:db8:1::2"].map(ip).into(),
-        service_cidrs: vec!["172.30.0.0/16".parse().unwrap()],
+        service_cidrs: prefixes(&["172.30.0.0/16"]),
         settings: Settings {
             masquerade: Masquerade::KubeProxy,
             detector: Detector::ClusterCidr(prefixes(&["10.0.0.0/8", "fd00:10::/64"])),
@@ -37,11 +39,11 @@ fn cluster(services: &[Service], slices: &[Slice]) -> Cluster {
 }
 
 fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 fn prefixes(texts: &[&str]) -> Vec<lb_tests::oracle::Prefix> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+    texts.iter().map(|text| text.parse().expect("a prefix")).collect()
 }
 
 /// A Service `svc` with the port `p`, 80/TCP, and this node port.

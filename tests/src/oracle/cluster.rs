@@ -17,7 +17,7 @@ pub struct Cluster {
     pub this_node: String,
     /// The addresses of that node's interfaces, without loopback.
     pub interface_addresses: Vec<IpAddr>,
-    /// The prefixes of all ServiceCIDRs.
+    /// The prefixes of all `ServiceCIDR`s.
     pub service_cidrs: Vec<Prefix>,
     /// How the agent was started.
     pub settings: Settings,

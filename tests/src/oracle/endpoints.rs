@@ -8,6 +8,7 @@ use super::{
 };
 
 /// An endpoint with the defaults of §2.7 filled in.
+#[expect(clippy::struct_excessive_bools, reason = "the API says it so")]
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) address: SocketAddr,
