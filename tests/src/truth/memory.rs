@@ -17,7 +17,8 @@ use lb_userspace::maps::{AddressEntry, BackendEntry, FrontendEntry, ServiceEntry
 use lb_userspace::plan::Client;
 
 /// Tables without flows that hold what `snapshot` does, of programs with the setting `masquerade`.
-pub(super) fn tables(snapshot: &Snapshot, masquerade: u32) -> MemoryTables {
+#[must_use]
+pub fn tables(snapshot: &Snapshot, masquerade: u32) -> MemoryTables {
     let mut tables = empty(masquerade);
     for (&id, state) in &snapshot.services {
         tables.services.insert(id, to_service(&state.entry));
