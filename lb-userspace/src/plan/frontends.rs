@@ -1,6 +1,7 @@
 //! What clients can dial to reach a port of a Service, and who may.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,19 +10,62 @@ use lb_common::net::Family;
 use super::{Context, FrontendAddress, FrontendUse};
 use crate::model::{Service, ServicePort, TrafficPolicy};
 
-/// The frontends of `port` in `family`: ClusterIPs under the internal traffic policy; NodePorts,
-/// LoadBalancer and external addresses under the external one. An address that is several of these
-/// is the first of: ClusterIP, LoadBalancer address, external address, NodePort.
-///
-/// Closed is what exists for services alone: ClusterIPs, and LoadBalancer addresses that no node
-/// has. Where a node has one (a load balancer that forwards to the nodes' own addresses), its other
-/// ports are the node's.
+/// What a frontend is for its Service. Ordered by right: what the cluster allocates comes before what
+/// a controller reports, and that before what whoever writes the Service makes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FrontendKind {
+    /// One of `clusterIPs`.
+    ClusterIp,
+    /// `nodePort` on an address of this node.
+    NodePort,
+    /// An ingress IP of the load balancer's status.
+    LoadBalancerIp,
+    /// One of `externalIPs`.
+    ExternalIp,
+}
+
+/// The frontends of `port` in `family`. An address that is several of these is used as the first of:
+/// ClusterIP, LoadBalancer address, external address, NodePort.
 pub(super) fn frontends(
     service: &Service,
     port: &ServicePort,
     family: Family,
     context: &Context<'_>,
 ) -> BTreeMap<FrontendAddress, FrontendUse> {
+    let mut frontends = BTreeMap::new();
+    for (address, _, used) in all(service, port, family, context) {
+        frontends.entry(address).or_insert(used);
+    }
+    frontends
+}
+
+/// The same addresses, each as the kind that gives the best right to it.
+pub(super) fn claims(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    context: &Context<'_>,
+) -> BTreeMap<FrontendAddress, FrontendKind> {
+    let mut claims = BTreeMap::new();
+    for (address, kind, _) in all(service, port, family, context) {
+        claims.entry(address).and_modify(|best| *best = kind.min(*best)).or_insert(kind);
+    }
+    claims
+}
+
+/// Every frontend: ClusterIPs under the internal traffic policy; LoadBalancer addresses, external
+/// addresses and NodePorts under the external one.
+///
+/// Closed is what exists for services alone: ClusterIPs, and LoadBalancer addresses that no node
+/// has. Where a node has one (a load balancer that forwards to the nodes' own addresses), its other
+/// ports are the node's.
+fn all(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    context: &Context<'_>,
+) -> impl Iterator<Item = (FrontendAddress, FrontendKind, FrontendUse)> {
+    use FrontendKind::{ClusterIp, ExternalIp, LoadBalancerIp, NodePort};
     let internal = FrontendUse {
         local: service.internal_policy == TrafficPolicy::Local,
         closed: true,
@@ -34,24 +78,25 @@ pub(super) fn frontends(
     };
     let guarded = own_ranges(service, family).next().is_some();
     let balanced =
-        |ip: &IpAddr| FrontendUse { guarded, closed: !context.is_of_a_node(ip), ..external };
+        move |ip: &IpAddr| FrontendUse { guarded, closed: !context.is_of_a_node(ip), ..external };
 
-    let cluster_ips = service.cluster_ips.iter().map(|&ip| (ip, port.port, internal));
-    let balanced = service.load_balancer_ips.iter().map(|&ip| (ip, port.port, balanced(&ip)));
+    let (number, protocol) = (port.port, port.protocol);
+    let cluster_ips = service.cluster_ips.iter().map(move |&ip| (ip, number, ClusterIp, internal));
+    let balanced = service
+        .load_balancer_ips
+        .iter()
+        .map(move |&ip| (ip, number, LoadBalancerIp, balanced(&ip)));
     let external_ips =
         service.external_ips.iter().filter(|_| !context.settings.ignore_external_ips);
-    let external_ips = external_ips.map(|&ip| (ip, port.port, external));
-    let node_ports = port.node_port.into_iter().flat_map(|number| {
-        context.node.node_port_addresses.iter().map(move |&ip| (ip, number, external))
+    let external_ips = external_ips.map(move |&ip| (ip, number, ExternalIp, external));
+    let node_ports = port.node_port.into_iter().flat_map(move |number| {
+        let addresses = context.node.node_port_addresses.iter();
+        addresses.map(move |&ip| (ip, number, NodePort, external))
     });
 
-    let mut frontends = BTreeMap::new();
     let all = cluster_ips.chain(balanced).chain(external_ips).chain(node_ports);
-    for (ip, number, used) in all.filter(|(ip, _, _)| Family::of(ip) == family) {
-        let address = FrontendAddress { ip, port: number, protocol: port.protocol };
-        frontends.entry(address).or_insert(used);
-    }
-    frontends
+    all.filter(move |(ip, ..)| Family::of(ip) == family)
+        .map(move |(ip, port, kind, used)| (FrontendAddress { ip, port, protocol }, kind, used))
 }
 
 /// Who may use the guarded frontends of a Service in `family`. If its node may, its LoadBalancer
@@ -72,4 +117,15 @@ pub(super) fn source_ranges(
 
 fn own_ranges(service: &Service, family: Family) -> impl Iterator<Item = &IpNet> {
     service.source_ranges.iter().filter(move |range| Family::of(&range.addr()) == family)
+}
+
+impl fmt::Display for FrontendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancerIp => "LoadBalancer IP",
+            Self::ExternalIp => "externalIP",
+        })
+    }
 }
