@@ -1,6 +1,7 @@
 //! Objects as manifests, and what becomes of them: §1 and §2 of `kube-proxy-behaviour.md`.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -169,9 +170,13 @@ fn octets_with_leading_zeros_are_decimal() {
 
 #[test]
 fn a_service_without_what_it_needs_is_rejected() {
-    rejected(spec_with("clusterIP", json!("10.96.0.256")), "bad clusterIP: \"10.96.0.256\"");
-    rejected(spec_with("clusterIPs", json!(["10.96.0.1", "x"])), "bad clusterIP");
-    rejected(spec_with("clusterIP", json!("0.0.0.0")), "bad clusterIP");
+    let unusable = "has no clusterIP that can be used: a clusterIP is left out: ";
+    rejected(
+        spec_with("clusterIP", json!("10.96.0.256")),
+        &format!("{unusable}\"10.96.0.256\" is not an IP address"),
+    );
+    rejected(spec_with("clusterIP", json!("0.0.0.0")), unusable);
+    rejected(spec_with("clusterIPs", json!(["x", ""])), unusable);
     rejected(spec_with("ports", json!([])), "has no ports");
     rejected(spec_with("ports", Value::Null), "has no ports");
     rejected(spec_with("ports", json!([{"port": 0}])), "has no ports; port \"\" is left out");
@@ -195,6 +200,50 @@ fn what_is_bad_in_a_service_is_left_out_and_named() {
     assert_eq!(left_out(policy, "\"Remote\"").external_policy, TrafficPolicy::Cluster);
     let affinity = spec_with("sessionAffinity", json!("Cookie"));
     assert_eq!(left_out(affinity, "\"Cookie\"").affinity, Affinity::None);
+}
+
+/// §1.1.7: each family is served by itself.
+#[test]
+fn a_bad_cluster_ip_costs_only_its_family() {
+    let check = |ips: Value, good: &str, problem: &str| {
+        let web = left_out(spec_with("clusterIPs", ips), problem);
+        assert_eq!(web.cluster_ips, [good.parse::<IpAddr>().unwrap()]);
+    };
+    check(json!(["10.96.0.10", ""]), "10.96.0.10", "\"\" is not an IP address");
+    check(json!(["10.96.0.10", "fd00::g"]), "10.96.0.10", "\"fd00::g\" is not an IP address");
+    check(json!(["10.96.0.256", "fd00::a"]), "fd00::a", "\"10.96.0.256\" is not an IP address");
+    check(json!(["", "fd00::a"]), "fd00::a", "\"\" is not an IP address");
+}
+
+#[test]
+fn cluster_ips_that_say_nothing_do_not_hide_the_cluster_ip() {
+    let web = good(spec_with("clusterIPs", json!([""])));
+    assert_eq!(web.cluster_ips, ["10.96.0.1".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
+fn load_balancer_addresses_of_an_unknown_mode_are_left_out() {
+    let with = |mode: Value| {
+        let ingress = json!([{"ip": "1.2.3.4", "ipMode": mode}, {"ip": "5.6.7.8"}]);
+        service_of(|service| service["status"]["loadBalancer"]["ingress"] = ingress)
+    };
+    for mode in ["", "vip", "Direct"] {
+        let web = left_out(with(json!(mode)), &format!("ipMode {mode:?} of \"1.2.3.4\""));
+        assert_eq!(web.load_balancer_ips, ["5.6.7.8".parse::<IpAddr>().unwrap()].into());
+    }
+    assert_eq!(good(with(json!("Proxy"))).load_balancer_ips.len(), 1);
+    assert_eq!(good(with(json!("VIP"))).load_balancer_ips.len(), 2);
+    assert_eq!(good(with(Value::Null)).load_balancer_ips.len(), 2);
+}
+
+#[test]
+fn ports_have_names_that_can_be_told_from_others() {
+    let good_name = "a".repeat(63);
+    for bad in ["a/b", "a:b", "a\nb", "A", &format!("{good_name}a")] {
+        let ports = json!([{"name": good_name, "port": 80}, {"name": bad, "port": 81}]);
+        let problem = format!("port {bad:?} is left out: is no DNS label");
+        assert_eq!(left_out(spec_with("ports", ports), &problem).ports.len(), 1);
+    }
 }
 
 #[test]
@@ -232,6 +281,19 @@ fn source_ranges_that_cannot_be_read_never_open_an_address() {
     assert!(web.load_balancer_ips.is_empty());
     assert_eq!(good(with(json!(["fd00::/8"]))).load_balancer_ips.len(), 1);
     assert_eq!(good(with(json!([]))).load_balancer_ips.len(), 1);
+    let mapped = good(with(json!(["::ffff:10.0.0.0/104"]))).source_ranges;
+    assert_eq!(mapped, ["10.0.0.0/8".parse::<IpNet>().unwrap()].into());
+}
+
+#[test]
+fn a_family_whose_source_ranges_cannot_be_read_is_closed_beside_one_whose_can() {
+    let web = service_of(|service| {
+        service["spec"]["loadBalancerSourceRanges"] = json!(["10.0.0.0/8", "fd00::/200"]);
+        service["status"]["loadBalancer"]["ingress"] =
+            json!([{"ip": "1.2.3.4"}, {"ip": "2001:db8::1"}]);
+    });
+    let web = left_out(web, "2001:db8::1 is left out: no source range of its family is valid");
+    assert_eq!(web.load_balancer_ips, ["1.2.3.4".parse::<IpAddr>().unwrap()].into());
 }
 
 /// §10.12, third case, and §1.3.
