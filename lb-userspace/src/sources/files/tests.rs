@@ -183,6 +183,57 @@ fn one_bad_document_costs_nothing_else_and_is_found_by_its_line() {
 }
 
 #[test]
+fn a_document_may_begin_after_the_end_of_another() {
+    let text = format!("{WEB}... # over\n{API}...\n%YAML 1.2\n---\n{WEB}");
+    let lines: Vec<_> = names(&text.replacen("web", "other", 1)).into_iter().collect();
+    assert_eq!(lines, ["service default/other 1", "service shop/api 7", "service default/web 14"]);
+}
+
+#[test]
+fn a_list_without_items_is_named_unless_it_is_empty() {
+    let list = |items| format!("apiVersion: v1\nkind: ServiceList\nitems: {items}");
+    assert_eq!(problem(&list("{a: b}")), "line 1: the items of a ServiceList are no list");
+    assert_eq!(problem(&list("none")), "line 1: the items of a ServiceList are no list");
+    assert!(names(&list("[]")).is_empty() && names(&list("null")).is_empty());
+}
+
+#[test]
+fn names_that_cannot_be_used_are_named() {
+    let named = |kind: &str, metadata: &str| {
+        problem(&format!("apiVersion: v1\nkind: {kind}\nmetadata: {metadata}"))
+    };
+    let check = |metadata: &str, expected: &str| {
+        assert_eq!(named("Service", metadata), format!("line 1: {expected}"));
+    };
+    check("{name: 123}", "the metadata.name 123 of a service is not a string; quote it");
+    check("{name: [a]}", "the metadata.name [\"a\"] of a service is not a string; quote it");
+    check(
+        "{name: a, namespace: 1}",
+        "the metadata.namespace 1 of a service is not a string; quote it",
+    );
+    check("{name: null}", "a service has no metadata.name");
+    let advice = "is no DNS label; use up to 63 of a-z, 0-9 and -";
+    check("{name: a/b}", &format!("a service is left out: the name \"a/b\" {advice}"));
+    check(r#"{name: "a\nb"}"#, &format!(r#"a service is left out: the name "a\nb" {advice}"#));
+    check(
+        "{name: a, namespace: B}",
+        &format!("a service is left out: the namespace \"B\" {advice}"),
+    );
+    assert!(named("Node", "{name: N1}").starts_with("line 1: a node is left out: the name \"N1\""));
+}
+
+#[test]
+fn an_unreadable_creation_time_costs_its_object_alone() {
+    let bad = WEB.replace("name: web", "name: web, creationTimestamp: yesterday");
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{bad}---\n{API}"));
+    assert_eq!(followed.services(), "shop/api");
+    let told = followed.rejections();
+    assert!(told[0].starts_with("service default/web: cannot be read: "), "{told:?}");
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
 fn documents_that_are_no_objects_are_named() {
     assert_eq!(problem("hello"), "line 1: is not a Kubernetes object");
     assert_eq!(problem("\n---\n- 1\n"), "line 2: is not a Kubernetes object");
