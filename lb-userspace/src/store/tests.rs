@@ -89,6 +89,30 @@ fn a_rejected_object_is_told_once_and_no_longer_kept() {
     assert_eq!(rejections(&mut store), ["service d/a: has no ports"]);
 }
 
+#[test]
+fn an_object_that_cannot_be_read_any_more_stays_as_it_was() {
+    let mut store = Store::new("n1");
+    let unreadable = || Outcome::Unreadable("cannot be read: bad port".into());
+    let update = || Event::Services(Update::Apply(name("d/a"), unreadable()));
+    let list = || Event::Services(Update::Replace(vec![(name("d/a"), unreadable())]));
+    store.apply(update());
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    let web = service("d/a", "10.96.0.1");
+    store.apply(services(std::slice::from_ref(&web)));
+    dirty(&mut store);
+    for broken in [update(), list()] {
+        store.apply(broken);
+        assert_eq!(store.service(&name("d/a")), Some(&web));
+        assert!(dirty(&mut store).is_empty());
+    }
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    assert_eq!(store.rejected().count(), 1);
+    store.apply(Event::Services(Update::Delete(name("d/a"))));
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(store.rejected().count(), 0);
+}
+
 /// A Node with an address and a pod CIDR.
 fn put_node(name: &str, address: &str, pod_cidr: &str) -> Event {
     let name = NamespacedName::new("", name);
@@ -112,7 +136,8 @@ fn the_own_node_is_kept_whole_and_as_it_was_last() {
     let gone = NamespacedName::new("", "n1");
     for gone in [
         Update::Delete(gone.clone()),
-        Update::Apply(gone, Outcome::Rejected("bad".into())),
+        Update::Apply(gone.clone(), Outcome::Rejected("bad".into())),
+        Update::Apply(gone, Outcome::Unreadable("bad".into())),
         Update::Replace(vec![]),
     ] {
         store.apply(Event::Nodes(gone));

@@ -239,7 +239,7 @@ where
             object.metadata_mut().namespace = Some(name.namespace.to_string());
             convert(&object)
         }
-        Err(error) => Outcome::Rejected(format!("cannot be read: {error}")),
+        Err(error) => Outcome::Unreadable(format!("cannot be read: {error}")),
     };
     Ok(Some((name, wrap(outcome))))
 }

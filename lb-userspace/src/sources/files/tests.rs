@@ -234,6 +234,18 @@ fn an_unreadable_creation_time_costs_its_object_alone() {
 }
 
 #[test]
+fn an_object_that_cannot_be_read_any_more_stays_until_it_is_gone() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{WEB}---\n{API}"));
+    assert_eq!(followed.services(), "default/web shop/api");
+    followed.write("a.yaml", WEB.replace("[{port: 80}]", "all"));
+    assert_eq!(followed.services(), "default/web");
+    assert_eq!(followed.rejections().len(), 1);
+    followed.write("a.yaml", "");
+    assert_eq!(followed.services(), "");
+}
+
+#[test]
 fn documents_that_are_no_objects_are_named() {
     assert_eq!(problem("hello"), "line 1: is not a Kubernetes object");
     assert_eq!(problem("\n---\n- 1\n"), "line 2: is not a Kubernetes object");
