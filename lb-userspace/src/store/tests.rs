@@ -146,6 +146,32 @@ fn the_own_node_is_kept_whole_and_as_it_was_last() {
     }
 }
 
+/// Its NodePorts would go, and those who dial them.
+#[test]
+fn the_own_node_keeps_its_addresses_until_it_has_others() {
+    let mut store = Store::new("n1");
+    let put = |store: &mut Store, name: &str, addresses: &[&str]| {
+        let mut node = node("b", "192.168.0.2");
+        node.addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        node.name = name.into();
+        let (name, outcome) = usable(&NamespacedName::new("", name), node);
+        store.apply(Event::Nodes(Update::Apply(name, outcome)));
+    };
+    let own = |store: &Store| store.node().unwrap().addresses.clone();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    put(&mut store, "n1", &[]);
+    assert!(own(&store).is_empty());
+    put(&mut store, "n1", &["192.168.0.2"]);
+    put(&mut store, "n2", &["192.168.0.3"]);
+    for name in ["n1", "n2"] {
+        put(&mut store, name, &[]);
+    }
+    assert_eq!(own(&store), [ip("192.168.0.2")]);
+    assert!(store.is_of_a_node(&ip("192.168.0.2")) && !store.is_of_a_node(&ip("192.168.0.3")));
+    put(&mut store, "n1", &["192.168.0.4"]);
+    assert_eq!(own(&store), [ip("192.168.0.4")]);
+}
+
 #[test]
 fn the_pods_and_addresses_of_all_nodes_are_known_while_they_exist() {
     let mut store = Store::new("n1");
