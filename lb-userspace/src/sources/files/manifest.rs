@@ -88,7 +88,9 @@ impl Contents {
             let item = Some(&item).filter(|item| !item.kind.is_empty());
             match value["items"].take() {
                 Value::Array(items) => {
-                    items.into_iter().for_each(|value| self.add(line, value, item, proxy_name));
+                    for value in items {
+                        self.add(line, value, item, proxy_name);
+                    }
                 }
                 // As Go writes a list of nothing.
                 Value::Null => {}

@@ -153,7 +153,8 @@ where
             Err(error) => {
                 warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
                 // Behind a server that lags, any version may be older than what we have seen.
-                next = Some((pauses.next(), is_lost(&error).then_some(ListSemantic::MostRecent)));
+                let begin_anew = is_lost(&error).then_some(ListSemantic::MostRecent);
+                next = Some((pauses.after(&error), begin_anew));
             }
         }
         if let Some(update) = update
@@ -190,7 +191,11 @@ impl Pauses {
         }
     }
 
-    fn next(&mut self) -> Duration {
+    /// That a version is gone is an answer as well: the server is well enough to be asked for a list.
+    fn after(&mut self, error: &watcher::Error) -> Duration {
+        if is_lost(error) {
+            self.0.reset();
+        }
         self.0.next().unwrap_or(LONGEST_PAUSE)
     }
 }

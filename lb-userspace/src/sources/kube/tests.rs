@@ -50,14 +50,20 @@ fn an_object_that_cannot_be_decoded_costs_no_other() {
 #[test]
 fn pauses_grow_until_something_is_heard() {
     let mut pauses = Pauses::default();
+    let failed = watcher::Error::WatchError(status(500, "", ""));
+    let gone = watcher::Error::WatchError(status(410, "", ""));
     let long = Duration::from_secs(20);
     for _ in 0..2 {
-        assert!(pauses.next() < long);
+        assert!(pauses.after(&failed) < long);
         for _ in 0..10 {
             pauses.note(&Init::<()>);
-            pauses.next();
+            pauses.after(&failed);
         }
-        assert!(pauses.next() > long);
+        assert!(pauses.after(&failed) > long);
+        assert!(pauses.after(&gone) < long);
+        for _ in 0..10 {
+            pauses.after(&failed);
+        }
         pauses.note(&Apply(()));
     }
 }
@@ -192,12 +198,12 @@ fn follow(requests: &Requests, refusal: fn() -> String) -> (JoinHandle<()>, mpsc
 #[tokio::test(flavor = "current_thread")]
 async fn what_the_role_does_not_name_is_gone_on_without() {
     let (_source, mut events) = follow(&Requests::default(), forbidden);
-    loop {
-        match events.recv().await.expect("the source runs") {
-            Event::ServiceCidrs(update) => break assert_eq!(update, Update::Replace(vec![])),
-            _ => {}
+    let update = loop {
+        if let Event::ServiceCidrs(update) = events.recv().await.expect("the source runs") {
+            break update;
         }
-    }
+    };
+    assert_eq!(update, Update::Replace(vec![]));
 }
 
 /// A server that lags behind the one that the watch was lost at would answer with the past.
