@@ -208,8 +208,8 @@ fn masked(bpffs: &Path) -> Result<String, String> {
     let maps = KernelMaps::from_pins(&Pins::new(bpffs).maps());
     let snapshot = maps.and_then(|maps| maps.snapshot()).map_err(|error| error.to_string())?;
     let text = Dump::new(&snapshot).text(Ids::Masked);
-    let lines = text.lines().filter(|line| !line.starts_with("CLIENTS_V6 fe80:"));
-    Ok(lines.map(|line| format!("{line}\n")).collect())
+    let lines = text.split_inclusive('\n');
+    Ok(lines.filter(|line| !line.starts_with("CLIENTS_V6 fe80:")).collect())
 }
 
 /// The service `default/web` without its endpoints.
