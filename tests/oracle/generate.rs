@@ -258,15 +258,12 @@ fn service_ports() -> impl Strategy<Value = Vec<ServicePort>> {
     })
 }
 
-/// Whether the API server would refuse to have both in one Service; it also keeps node ports apart
-/// from other ports, unless told to use such low ones.
+/// Whether the API server would refuse to have both in one Service.
 fn clashes(one: &ServicePort, other: &ServicePort) -> bool {
     let name = |it: &ServicePort| it.name.clone().unwrap_or_default();
     let protocol = |it: &ServicePort| it.protocol.unwrap_or(Protocol::Tcp);
-    let same_number = one.port == other.port
-        || (one.node_port.is_some() && one.node_port == other.node_port)
-        || one.node_port == Some(other.port)
-        || other.node_port == Some(one.port);
+    let same_number =
+        one.port == other.port || (one.node_port.is_some() && one.node_port == other.node_port);
     name(one) == name(other) || (protocol(one) == protocol(other) && same_number)
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use clap::builder::TypedValueParser;
 use globset::Glob;
@@ -43,7 +43,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The name of this node in the cluster [default: the host name]
-    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", value_parser = node_name)]
     node_name: Option<String>,
     /// Balance only Services whose label service.kubernetes.io/service-proxy-name is this name
     /// [default: only those without the label]
@@ -197,11 +197,17 @@ fn source(manifests: Option<PathBuf>, kubeconfig: Option<PathBuf>) -> Source {
     }
 }
 
-/// As the kubelet names a node that nobody named: the host name in lower case.
+/// As the kubelet names a node that nobody named.
 fn host_name() -> anyhow::Result<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .context("read the host name; give --node-name instead")?;
-    Ok(name.trim().to_lowercase())
+    node_name(&name).map_err(|problem| anyhow!("the host name {problem}; give --node-name instead"))
+}
+
+/// Kubelet and kube-proxy trim what they are told, and make it lower case.
+fn node_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_lowercase();
+    if name.is_empty() { Err("is empty".to_owned()) } else { Ok(name) }
 }
 
 /// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
@@ -276,6 +282,15 @@ mod tests {
         let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
         assert!(config.plan.ignore_external_ips);
         assert_eq!(config.plan.detector, plan::Detector::None);
+    }
+
+    /// As kube-proxy reads `--hostname-override`: the name is compared with that of the Node.
+    #[test]
+    fn a_node_name_is_trimmed_and_in_lower_case() {
+        assert_eq!(parse("--node-name Node1").unwrap().node_name, "node1");
+        assert_eq!(node_name(" NODE-1.example\n").as_deref(), Ok("node-1.example"));
+        assert!(node_name(" \n").is_err());
+        refused("--node-name=", "--node-name");
     }
 
     #[test]

@@ -202,7 +202,10 @@ pub fn plan(
     let endpoints::Lists { backends, cluster, local, usable } =
         endpoints::lists(slices, port, family, context.node);
     let mut plan = ServicePlan {
-        frontends: frontends::frontends(service, port, family, context),
+        frontends: frontends::frontends(service, port, family, context)
+            .into_iter()
+            .map(|(address, (_, used))| (address, used))
+            .collect(),
         backends,
         cluster,
         local,

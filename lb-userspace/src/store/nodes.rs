@@ -68,11 +68,17 @@ impl Nodes {
 
     /// The Node of this name is so now, or gone. The own Node stays as it was last: this machine
     /// goes on serving until it is switched off, and its NodePorts and its zone must not change
-    /// under live traffic.
-    pub(super) fn put(&mut self, name: Arc<str>, node: Option<Node>) -> Moved {
+    /// under live traffic. It keeps its addresses, too, until it has others.
+    pub(super) fn put(&mut self, name: Arc<str>, mut node: Option<Node>) -> Moved {
         let is_own = name == self.own_name;
         if is_own && node.is_none() {
             return Moved::default();
+        }
+        if is_own
+            && let (Some(new), Some(old)) = (&mut node, &self.own)
+            && new.addresses.is_empty()
+        {
+            new.addresses.clone_from(&old.addresses);
         }
         let new = node.as_ref().map(Place::of).unwrap_or_default();
         let old = match node {

@@ -89,6 +89,30 @@ fn a_rejected_object_is_told_once_and_no_longer_kept() {
     assert_eq!(rejections(&mut store), ["service d/a: has no ports"]);
 }
 
+#[test]
+fn an_object_that_cannot_be_read_any_more_stays_as_it_was() {
+    let mut store = Store::new("n1");
+    let unreadable = || Outcome::Unreadable("cannot be read: bad port".into());
+    let update = || Event::Services(Update::Apply(name("d/a"), unreadable()));
+    let list = || Event::Services(Update::Replace(vec![(name("d/a"), unreadable())]));
+    store.apply(update());
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    let web = service("d/a", "10.96.0.1");
+    store.apply(services(std::slice::from_ref(&web)));
+    dirty(&mut store);
+    for broken in [update(), list()] {
+        store.apply(broken);
+        assert_eq!(store.service(&name("d/a")), Some(&web));
+        assert!(dirty(&mut store).is_empty());
+    }
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    assert_eq!(store.rejected().count(), 1);
+    store.apply(Event::Services(Update::Delete(name("d/a"))));
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(store.rejected().count(), 0);
+}
+
 /// A Node with an address and a pod CIDR.
 fn put_node(name: &str, address: &str, pod_cidr: &str) -> Event {
     let name = NamespacedName::new("", name);
@@ -112,13 +136,40 @@ fn the_own_node_is_kept_whole_and_as_it_was_last() {
     let gone = NamespacedName::new("", "n1");
     for gone in [
         Update::Delete(gone.clone()),
-        Update::Apply(gone, Outcome::Rejected("bad".into())),
+        Update::Apply(gone.clone(), Outcome::Rejected("bad".into())),
+        Update::Apply(gone, Outcome::Unreadable("bad".into())),
         Update::Replace(vec![]),
     ] {
         store.apply(Event::Nodes(gone));
         assert_eq!(store.node().map(|node| &*node.zone), Some("a"));
         assert!(store.is_of_a_node(&"192.168.0.2".parse().unwrap()));
     }
+}
+
+/// Its NodePorts would go, and those who dial them.
+#[test]
+fn the_own_node_keeps_its_addresses_until_it_has_others() {
+    let mut store = Store::new("n1");
+    let put = |store: &mut Store, name: &str, addresses: &[&str]| {
+        let mut node = node("b", "192.168.0.2");
+        node.addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        node.name = name.into();
+        let (name, outcome) = usable(&NamespacedName::new("", name), node);
+        store.apply(Event::Nodes(Update::Apply(name, outcome)));
+    };
+    let own = |store: &Store| store.node().unwrap().addresses.clone();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    put(&mut store, "n1", &[]);
+    assert!(own(&store).is_empty());
+    put(&mut store, "n1", &["192.168.0.2"]);
+    put(&mut store, "n2", &["192.168.0.3"]);
+    for name in ["n1", "n2"] {
+        put(&mut store, name, &[]);
+    }
+    assert_eq!(own(&store), [ip("192.168.0.2")]);
+    assert!(store.is_of_a_node(&ip("192.168.0.2")) && !store.is_of_a_node(&ip("192.168.0.3")));
+    put(&mut store, "n1", &["192.168.0.4"]);
+    assert_eq!(own(&store), [ip("192.168.0.4")]);
 }
 
 #[test]

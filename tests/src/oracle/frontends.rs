@@ -7,18 +7,18 @@ use super::{
     Cluster, Family, NodePortAddresses, Policy, Prefix, Protocol, Service, ServicePort, ServiceType,
 };
 
-/// What kind of address a Service claims. Of the kinds of one Service the first counts (§4.1, steps
-/// 1 and 2).
+/// What kind of address a Service claims. The first of them counts: an exact address before a
+/// NodePort (§4.1), but nobody takes over what a node has by an externalIP (CVE-2020-8554).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A ClusterIP.
     ClusterIp,
     /// An address of its load balancer.
     LoadBalancer,
-    /// One of its `externalIPs`.
-    ExternalIp,
     /// An address of the node.
     NodePort,
+    /// One of its `externalIPs`.
+    ExternalIp,
 }
 
 /// One address, port and protocol that a port of a Service wants.
@@ -59,8 +59,8 @@ pub fn claims(cluster: &Cluster) -> Vec<Claim<'_>> {
     claims
 }
 
-/// Who gets an address, a port and a protocol that several want: the oldest Service, or of two that
-/// are as old the one whose name comes first.
+/// Who gets an address, a port and a protocol that several want: the best kind, then the oldest
+/// Service, then the one whose name comes first.
 pub(super) fn winner<'a, 'b>(
     claims: &'b [Claim<'a>],
     destination: SocketAddr,
@@ -72,7 +72,7 @@ pub(super) fn winner<'a, 'b>(
     };
     claims.iter().filter(wants).min_by_key(|claim| {
         let Service { created_s, namespace, name, .. } = claim.service;
-        (created_s, namespace, name, claim.kind)
+        (claim.kind, created_s, namespace, name)
     })
 }
 
