@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
@@ -115,6 +116,10 @@ impl Header for Copied {
 pub struct FamilyMaps<A: Copy + Ord> {
     /// `FRONTENDS_*`.
     pub frontends: BTreeMap<FrontendKey<A>, Frontend>,
+    /// `ADDRESSES_*`.
+    pub addresses: BTreeMap<A, At>,
+    /// `SVC_CIDRS_*`, the used entries.
+    pub service_cidrs: Vec<ServiceCidr<A>>,
     /// `BACKENDS_*`.
     pub backends: BTreeMap<u32, Backend<A>>,
     /// `CLIENTS_*`.
@@ -125,8 +130,8 @@ pub struct FamilyMaps<A: Copy + Ord> {
     affinity: RefCell<BTreeMap<AffinityKey<A>, Affinity>>,
 }
 
-/// All maps in memory.
-#[derive(Debug, Default)]
+/// All maps in memory, with the settings.
+#[derive(Debug)]
 pub struct MemoryTables {
     /// The IPv4 twins.
     pub v4: FamilyMaps<Addr4>,
@@ -136,11 +141,37 @@ pub struct MemoryTables {
     pub services: BTreeMap<u32, Service>,
     /// `SLOTS`.
     pub slots: BTreeMap<u32, u32>,
+    /// `INTERFACES`.
+    pub interfaces: BTreeMap<u32, u32>,
+    /// The interface that packets come by; by default the one that the kernel's test runs come by.
+    pub ifindex: u32,
+    /// The setting [`MASQUERADE`](crate::abi::settings::MASQUERADE); by default none of its bits.
+    pub masquerade: u32,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
     /// How many flow entries fit into each family's table; none by default means no limit.
     pub flow_capacity: Option<usize>,
     counters: RefCell<BTreeMap<Counter, u64>>,
+}
+
+/// Ifindex of the loopback device, by which packets of `BPF_PROG_TEST_RUN` come.
+const LOOPBACK: u32 = 1;
+
+impl Default for MemoryTables {
+    fn default() -> Self {
+        Self {
+            v4: FamilyMaps::default(),
+            v6: FamilyMaps::default(),
+            services: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            ifindex: LOOPBACK,
+            masquerade: 0,
+            now: Cell::default(),
+            flow_capacity: None,
+            counters: RefCell::default(),
+        }
+    }
 }
 
 /// A flow entry in memory.
@@ -249,6 +280,14 @@ macro_rules! memory_tables {
                 self.$family.flows.borrow_mut().remove(key);
             }
 
+            fn at(&self, addr: &$address) -> Option<At> {
+                self.$family.addresses.get(addr).copied()
+            }
+
+            fn service_cidr(&self, index: u32) -> Option<ServiceCidr<$address>> {
+                self.$family.service_cidrs.get(usize::try_from(index).ok()?).copied()
+            }
+
             fn frontend(&self, key: &FrontendKey<$address>) -> Option<Frontend> {
                 self.$family.frontends.get(key).copied()
             }
@@ -279,6 +318,14 @@ macro_rules! memory_tables {
 
             fn in_source_ranges(&self, service: u32, addr: $address) -> bool {
                 self.$family.in_source_ranges(service, addr)
+            }
+
+            fn interface(&self) -> u32 {
+                self.interfaces.get(&self.ifindex).copied().unwrap_or(0)
+            }
+
+            fn masquerade(&self) -> u32 {
+                self.masquerade
             }
 
             fn now(&self) -> Ticks {

@@ -3,6 +3,7 @@
 //! The kernel answers from BPF maps, tests from memory
 //! ([`native`](crate::native)).
 
+use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
@@ -31,6 +32,12 @@ pub trait Tables<A: Address> {
     /// Removes a flow entry, if it is there.
     fn remove_flow(&self, key: &FlowKey<A>);
 
+    /// What is at an address, if some frontend is.
+    fn at(&self, addr: &A) -> Option<At>;
+
+    /// A prefix of ClusterIPs by its number; `None` beyond the last there can be.
+    fn service_cidr(&self, index: u32) -> Option<ServiceCidr<A>>;
+
     /// The frontend at `key`.
     fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend>;
 
@@ -49,11 +56,19 @@ pub trait Tables<A: Address> {
     /// Remembers the backend of a client. A table that takes nothing only forgets.
     fn remember(&self, key: &AffinityKey<A>, affinity: &Affinity);
 
-    /// What the longest prefix with this address is, a value of [`client`](crate::abi::prefix::client), if any has it.
+    /// What the longest prefix with this address is, bits of [`client`](crate::abi::prefix::client),
+    /// if any has it.
     fn client(&self, addr: A) -> Option<u32>;
 
     /// Whether some source range of a service has this address.
     fn in_source_ranges(&self, service: u32, addr: A) -> bool;
+
+    /// What is known of the interface that the packet came by: bits of
+    /// [`flags`](crate::abi::interface::flags). Looked up when asked for.
+    fn interface(&self) -> u32;
+
+    /// The setting: bits of [`masquerade`](crate::abi::settings::masquerade).
+    fn masquerade(&self) -> u32;
 
     /// The time.
     fn now(&self) -> Ticks;

@@ -35,6 +35,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Ifindex of the interface that the packet came by, or is to leave by.
+#[inline(always)]
+pub(crate) fn interface(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is the skb that this program was called with.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
+
 /// A pointer to packet bytes that were checked to be there.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked(*const u8);
@@ -108,13 +115,6 @@ impl Packet for Frame<'_> {
 }
 
 impl Frame<'_> {
-    /// The interface the packet came by, or is to leave by.
-    #[inline(always)]
-    pub(crate) fn interface(&self) -> u32 {
-        // SAFETY: the context is the skb this program was called with.
-        unsafe { (*self.ctx.skb.skb).ifindex }
-    }
-
     #[inline(always)]
     fn change_tail(&self, len: u32) -> Result<(), Refused> {
         // SAFETY: the context is the skb this program was called with.

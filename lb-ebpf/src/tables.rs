@@ -3,6 +3,8 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::programs::TcContext;
+use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
@@ -14,10 +16,24 @@ use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
 
-use crate::maps;
+use crate::{frame, maps};
 
-/// The kernel's maps.
-pub(crate) struct KernelTables;
+/// The setting: bits of [`masquerade`](lb_common::abi::settings::masquerade). The loader writes it, by
+/// this name.
+#[unsafe(no_mangle)]
+static MASQUERADE: u32 = 0;
+
+/// The kernel's maps, asked for one packet.
+pub(crate) struct KernelTables<'a> {
+    ctx: &'a TcContext,
+}
+
+impl<'a> KernelTables<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a TcContext) -> Self {
+        Self { ctx }
+    }
+}
 
 /// A value of `FLOWS_*` in place.
 ///
@@ -57,8 +73,8 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $affinity:ident, $clients:ident, $ranges:ident) => {
-        impl Tables<$address> for KernelTables {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident) => {
+        impl Tables<$address> for KernelTables<'_> {
             type Entry = Entry<$address>;
 
             #[inline(always)]
@@ -87,6 +103,18 @@ macro_rules! kernel_tables {
             fn remove_flow(&self, key: &FlowKey<$address>) {
                 // An entry that is not there is what was wanted.
                 maps::$flows.remove(key).ok();
+            }
+
+            #[inline(always)]
+            fn at(&self, addr: &$address) -> Option<At> {
+                let value = maps::$addresses.get_ptr(addr)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn service_cidr(&self, index: u32) -> Option<ServiceCidr<$address>> {
+                maps::$cidrs.get(index).copied()
             }
 
             #[inline(always)]
@@ -136,6 +164,20 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
+            fn interface(&self) -> u32 {
+                let ifindex = frame::interface(self.ctx);
+                // SAFETY: as in `Entry::load`.
+                maps::INTERFACES.get_ptr(ifindex).map_or(0, |flags| unsafe { *flags })
+            }
+
+            #[inline(always)]
+            fn masquerade(&self) -> u32 {
+                // SAFETY: a static that only the loader writes, before the program is. Volatile, or
+                // the compiler would take the value that stands here for the one it will have.
+                unsafe { core::ptr::read_volatile(&raw const MASQUERADE) }
+            }
+
+            #[inline(always)]
             fn now(&self) -> Ticks {
                 // SAFETY: the helper takes nothing and returns a number (kernel 5.11).
                 Ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
@@ -152,5 +194,25 @@ macro_rules! kernel_tables {
         }
     };
 }
-kernel_tables!(Addr4, FRONTENDS_V4, BACKENDS_V4, FLOWS_V4, AFFINITY_V4, CLIENTS_V4, SRC_RANGES_V4);
-kernel_tables!(Addr6, FRONTENDS_V6, BACKENDS_V6, FLOWS_V6, AFFINITY_V6, CLIENTS_V6, SRC_RANGES_V6);
+kernel_tables!(
+    Addr4,
+    FRONTENDS_V4,
+    BACKENDS_V4,
+    FLOWS_V4,
+    AFFINITY_V4,
+    CLIENTS_V4,
+    SRC_RANGES_V4,
+    ADDRESSES_V4,
+    SVC_CIDRS_V4
+);
+kernel_tables!(
+    Addr6,
+    FRONTENDS_V6,
+    BACKENDS_V6,
+    FLOWS_V6,
+    AFFINITY_V6,
+    CLIENTS_V6,
+    SRC_RANGES_V6,
+    ADDRESSES_V6,
+    SVC_CIDRS_V6
+);

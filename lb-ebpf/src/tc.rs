@@ -13,7 +13,7 @@ use lb_common::decide;
 use lb_common::parse::Link;
 use lb_common::verdict::Verdict;
 
-use crate::frame::Frame;
+use crate::frame::{self, Frame};
 use crate::tables::KernelTables;
 
 #[classifier]
@@ -39,15 +39,16 @@ fn lb_l3_egress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn answer(ctx: &TcContext, link: Link, hook: Hook) -> i32 {
     let mut frame = Frame::new(ctx);
+    let tables = KernelTables::new(ctx);
     let verdict = match hook {
-        Hook::Ingress => decide::ingress(&mut frame, &KernelTables, link),
-        Hook::Egress => decide::egress(&mut frame, &KernelTables, link),
+        Hook::Ingress => decide::ingress(&mut frame, &tables, link),
+        Hook::Egress => decide::egress(&mut frame, &tables, link),
     };
     #[cfg(feature = "log")]
     crate::log::decision(ctx, link, hook, verdict);
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
-        Verdict::Reject => send_back(&frame),
+        Verdict::Reject => send_back(ctx),
         Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }
@@ -55,7 +56,7 @@ fn answer(ctx: &TcContext, link: Link, hook: Hook) -> i32 {
 /// Sends the packet out of the interface it came by.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the helper returns a TC action")]
-fn send_back(frame: &Frame<'_>) -> i32 {
+fn send_back(ctx: &TcContext) -> i32 {
     // SAFETY: the helper takes numbers only.
-    unsafe { bpf_redirect(frame.interface(), 0) as i32 }
+    unsafe { bpf_redirect(frame::interface(ctx), 0) as i32 }
 }

@@ -128,7 +128,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
     let pins = Pins::new(dir);
     let method = config.attach.method()?;
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
-    let mut datapath = Datapath::load(&pins, &config.capacities)?;
+    let mut datapath = Datapath::load(&pins, &config.capacities, config.masquerade_bits())?;
     #[cfg(feature = "datapath-log")]
     crate::datapath::log::follow(&mut datapath)?;
     Ok(Attacher::new(datapath, pins, method, config.order))

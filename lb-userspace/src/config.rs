@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use lb_common::abi::settings::masquerade;
+
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
@@ -25,10 +27,38 @@ pub struct Config {
     pub interfaces: InterfaceFilter,
     /// How large the maps are.
     pub capacities: Capacities,
+    /// Which clients backends see under an address of this node.
+    pub masquerade: Masquerade,
+    /// Whether all clients of ClusterIPs are among them.
+    pub masquerade_all: bool,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
     pub order: Order,
+}
+
+impl Config {
+    /// The masquerade settings as the programs read them: bits of [`masquerade`].
+    #[must_use]
+    pub fn masquerade_bits(&self) -> u32 {
+        let local = match self.masquerade {
+            Masquerade::Remote => 0,
+            Masquerade::KubeProxy => masquerade::LOCAL_BACKENDS,
+        };
+        let all = if self.masquerade_all { masquerade::ALL } else { 0 };
+        local | all
+    }
+}
+
+/// Which backends see an address of this node instead of the client's, where a client from outside
+/// could not be answered otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Masquerade {
+    /// Only backends on other nodes: those on this node see who asks.
+    #[default]
+    Remote,
+    /// Backends on this node as well, as with kube-proxy.
+    KubeProxy,
 }
 
 /// Where Services come from.

@@ -1,18 +1,17 @@
-//! Who may ask, who answers: policies and their short-circuits, source ranges, affinity.
+//! Who may ask, who answers: policies and their short-circuits, source ranges, interfaces.
 
-use lb_common::abi::backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Hook, flags as flow};
 use lb_common::abi::frontend::flags::{EXTERNAL, LOCAL, SOURCE_RANGES};
-use lb_common::abi::prefix::client::{NODE, POD};
-use lb_common::abi::service::SlotRange;
+use lb_common::abi::interface::flags::WORKLOAD;
+use lb_common::abi::prefix::client::{NODE, POD, UNTOLD};
+use lb_common::abi::settings::masquerade::LOCAL_BACKENDS;
 use lb_common::net::protocol::TCP;
 use lb_common::parse::tcp::SYN;
 use lb_common::verdict::Verdict;
 use lb_tests::datapath::{Datapath, World, tcp};
 
 const VIP: &str = "1.2.3.4:80";
-const ELSEWHERE: &str = "5.6.7.8:80";
 /// On this node: the first of the backends.
 const HERE: &str = "10.180.2.1:80";
 const THERE: &str = "10.180.0.1:80";
@@ -26,8 +25,9 @@ fn world(flags: u32) -> World {
     World::default()
         .service(TCP, &[VIP], &[HERE, THERE])
         .policy(flags, 1)
-        .clients([10, 0, 0, 0], 8, POD)
-        .clients([192, 168, 0, 2], 32, NODE)
+        .clients("10.0.0.0/8", POD)
+        .clients("192.168.0.2/32", NODE)
+        .masquerade(LOCAL_BACKENDS)
 }
 
 /// The backends that thirty connections from `client` reach, and whether it is masqueraded.
@@ -89,7 +89,7 @@ fn an_external_policy_local_binds_the_world_but_not_pods_and_the_node() {
 #[test]
 fn a_pod_that_is_its_own_backend_is_hidden_from_itself() {
     let world = World::default().service(TCP, &[VIP], &["10.0.0.2:80"]);
-    let mut datapath = Datapath::new(world.clients([10, 0, 0, 0], 8, POD).tables());
+    let mut datapath = Datapath::new(world.clients("10.0.0.0/8", POD).tables());
     assert_eq!(reached(&mut datapath, P), (vec![[10, 0, 0, 2]], true));
 }
 
@@ -106,8 +106,8 @@ fn an_empty_local_list_drops_while_other_nodes_have_endpoints() {
 #[test]
 fn only_clients_in_a_source_range_get_in() {
     let world = world(EXTERNAL | SOURCE_RANGES)
-        .source_range([203, 0, 113, 0], 25)
-        .source_range([192, 168, 0, 0], 24);
+        .source_range("203.0.113.0/25")
+        .source_range("192.168.0.0/24");
     let mut datapath = Datapath::new(world.tables());
     for client in [X, N] {
         assert_eq!(reached(&mut datapath, client).0.len(), 2, "{client}");
@@ -118,47 +118,31 @@ fn only_clients_in_a_source_range_get_in() {
     }
 }
 
-/// A service at two addresses with ten backends and affinity.
-fn sticky() -> Datapath {
-    let backends: Vec<_> = (1..=10).map(|n| format!("10.180.0.{n}:80")).collect();
-    let backends: Vec<_> = backends.iter().map(String::as_str).collect();
-    let world = World::default().service(TCP, &[VIP, ELSEWHERE], &backends);
-    Datapath::new(world.affinity(10_800).tables())
-}
-
+/// Sends connections of a client whose address is `what` (if anything) by interface 1, and expects
+/// them to be those of a pod, or not: told apart by an external policy `Local`.
 #[track_caller]
-fn backend(datapath: &mut Datapath, port: u16, vip: &str) -> u8 {
-    let outcome = datapath.send(Hook::Ingress, &tcp(&format!("{X}:{port}"), vip, SYN));
-    assert_eq!(outcome.verdict, Verdict::Rewritten);
-    outcome.packet[33]
+fn check_interface(workload: u32, what: Option<u32>, is_pod: bool) {
+    let mut world = World::default()
+        .service(TCP, &[VIP], &[HERE, THERE])
+        .policy(EXTERNAL | LOCAL, 1)
+        .interface(workload, WORKLOAD);
+    if let Some(what) = what {
+        world = world.clients("203.0.113.0/24", what);
+    }
+    let (backends, is_masqueraded) = reached(&mut Datapath::new(world.tables()), X);
+    assert_eq!((backends.len() == 2, is_masqueraded), (is_pod, false), "{what:?} by {workload}");
 }
 
-/// §4.8: one backend for a client, whatever its port and whichever frontend of the service it dials.
 #[test]
-fn a_client_sticks_to_its_backend_over_ports_and_frontends() {
-    let mut datapath = sticky();
-    let first = backend(&mut datapath, 1000, VIP);
-    for port in 1001..1030 {
-        assert_eq!(backend(&mut datapath, port, VIP), first);
-        assert_eq!(backend(&mut datapath, port + 1000, ELSEWHERE), first);
-    }
+fn whoever_comes_by_an_interface_of_pods_is_a_pod() {
+    check_interface(1, None, true);
+    check_interface(1, Some(UNTOLD), true);
+    check_interface(2, None, false);
 }
 
-/// §4.8: a backend that left the list in use is not remembered any more.
 #[test]
-fn a_client_whose_backend_left_the_list_gets_another_and_sticks_to_that() {
-    let mut datapath = sticky();
-    let first = backend(&mut datapath, 1000, VIP);
-    datapath.change(|tables| {
-        let gone = tables.v4.backends.get_mut(&u32::from(first)).unwrap();
-        gone.flags &= !backend::flags::IN_CLUSTER_LIST;
-        let slots: Vec<_> = (1..=10).filter(|id| *id != u32::from(first)).collect();
-        tables.slots.extend((20..).zip(slots));
-        tables.services.get_mut(&1).unwrap().cluster = SlotRange::new(20, 9);
-    });
-    let second = backend(&mut datapath, 1001, VIP);
-    assert_ne!(second, first);
-    for port in 1002..1020 {
-        assert_eq!(backend(&mut datapath, port, VIP), second);
-    }
+fn a_node_that_comes_by_an_interface_of_pods_stays_a_node() {
+    let world = World::default().service(TCP, &[VIP], &[THERE]).policy(0, 0);
+    let world = world.interface(1, WORKLOAD).clients("203.0.113.2/32", NODE);
+    assert!(reached(&mut Datapath::new(world.tables()), X).1, "the node is hidden, a pod is not");
 }

@@ -4,11 +4,17 @@
 //! agree on everything; what they agree on is compared with what the case expects.
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
+mod affinity;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod dnat;
 #[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod masquerade;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]

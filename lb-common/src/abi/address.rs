@@ -4,7 +4,7 @@
 //! a packet to a service's address that no frontend is at does not wander through the network.
 
 use super::assert_layout;
-use crate::net::{Addr4, Addr6};
+use crate::net::{Addr4, Addr6, Address};
 
 /// Value of `ADDRESSES_*`, by address: bits of [`flags`]. An address is in the map as long as some
 /// frontend is at it.
@@ -28,6 +28,27 @@ pub struct ServiceCidr<A> {
     pub mask: A,
     /// The prefix, the rest zero.
     pub addr: A,
+}
+
+impl<A: Address> ServiceCidr<A> {
+    /// Whether the entry says anything.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_used(&self) -> bool {
+        let mask = self.mask.words();
+        mask[0] | mask[1] | mask[2] | mask[3] != 0
+    }
+
+    /// Whether `addr` is in the prefix.
+    #[must_use]
+    #[inline(always)]
+    pub fn has(&self, addr: &A) -> bool {
+        let (mask, prefix, addr) = (self.mask.words(), self.addr.words(), addr.words());
+        addr[0] & mask[0] == prefix[0]
+            && addr[1] & mask[1] == prefix[1]
+            && addr[2] & mask[2] == prefix[2]
+            && addr[3] & mask[3] == prefix[3]
+    }
 }
 
 assert_layout!(ServiceCidr<Addr4>, 8, Addr4, Addr4);

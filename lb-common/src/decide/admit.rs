@@ -1,15 +1,14 @@
 //! The slow path: a packet without a flow, decided once and remembered.
 //!
-//! [`judge`] decides and [`keep`] inserts the entries. Each is a call of its own: together their
-//! values would not fit on the 512 bytes of stack next to the fast path's, which need not carry
-//! them either.
+//! [`let_in`] finds out who asks, once; [`judge`] chooses a backend and [`keep`] inserts the entries,
+//! until they fit. Each is a call of its own: together their values would not fit on the 512 bytes of
+//! stack next to the fast path's, which need not carry them either.
 
 use super::client::Client;
-use super::select;
-use super::{Translation, state};
+use super::{Translation, dial, masquerade, select, state};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
-use crate::abi::frontend::{self, Frontend, FrontendKey};
+use crate::abi::frontend::{self, Frontend};
 use crate::net::Address;
 use crate::parse::Headers;
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -22,6 +21,8 @@ const ATTEMPTS: u32 = 4;
 struct Decision {
     /// What was dialled.
     frontend: Frontend,
+    /// Who asks.
+    client: Client,
     /// The backend's id.
     backend: u32,
     /// The backend's generation.
@@ -41,9 +42,14 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
     bytes: u32,
 ) -> Translation {
     let key = &headers.key;
-    let dialled = FrontendKey::new(key.dst, key.dst_port, key.protocol);
-    let Some(frontend) = tables.frontend(&dialled) else { return Translation::None };
+    let frontend = match dial::frontend(tables, key) {
+        Ok(frontend) => frontend,
+        Err(translation) => return translation,
+    };
     let mut decision = Decision { frontend, ..Decision::default() };
+    if let Err(reason) = let_in(tables, key, &mut decision) {
+        return Translation::Drop(reason);
+    }
     for attempt in 0..ATTEMPTS {
         if let Err(reason) = judge(tables, key, new, attempt, &mut decision) {
             return refusal(reason);
@@ -65,8 +71,24 @@ fn refusal(reason: Counter) -> Translation {
     }
 }
 
-/// Chooses the backend: source ranges, then the list in use, then affinity or the hash. Puts the
-/// new destination into the second key.
+/// Finds out who asks, and refuses a client that is in none of the source ranges.
+#[inline(never)]
+fn let_in<A: Address, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    decision: &mut Decision,
+) -> Result<(), Counter> {
+    let frontend = decision.frontend;
+    let guarded = frontend.flags & frontend::flags::SOURCE_RANGES != 0;
+    if guarded && !tables.in_source_ranges(frontend.service, key.src) {
+        return Err(Counter::DropSourceRange);
+    }
+    decision.client = Client::of(tables, key.src);
+    Ok(())
+}
+
+/// Chooses the backend: the list in use, then affinity or the hash. Puts the new destination into
+/// the second key.
 #[inline(never)]
 fn judge<A: Address, T: Tables<A>>(
     tables: &T,
@@ -76,21 +98,16 @@ fn judge<A: Address, T: Tables<A>>(
     decision: &mut Decision,
 ) -> Result<(), Counter> {
     let frontend = decision.frontend;
-    let guarded = frontend.flags & frontend::flags::SOURCE_RANGES != 0;
-    if guarded && !tables.in_source_ranges(frontend.service, key.src) {
-        return Err(Counter::DropSourceRange);
-    }
-    let client = Client::of(tables, key.src);
     let service = tables.service(frontend.service).ok_or(Counter::RejectNoEndpoint)?;
-    let list = client.list(frontend);
+    let list = decision.client.list(frontend);
     let chosen = select::select(tables, key, frontend.service, &service, list, attempt)?;
     new.dst = chosen.backend.addr;
     new.dst_port = chosen.backend.port;
     decision.backend = chosen.id;
     decision.generation = chosen.backend.generation;
-    let hairpin = new.dst == key.src;
-    let masquerade = hairpin || client.is_masqueraded(frontend);
-    decision.flags = if masquerade { flags::MASQUERADE } else { 0 };
+    let backend = chosen.backend.flags;
+    let hides = new.dst == key.src || masquerade::hides(tables, decision.client, frontend, backend);
+    decision.flags = if hides { flags::MASQUERADE } else { 0 };
     Ok(())
 }
 

@@ -1,32 +1,35 @@
 //! Who asks: a pod, the node itself, or somebody outside (kube-proxy-behaviour §4.3, §4.4).
 
 use crate::abi::frontend::{Frontend, flags};
-use crate::abi::prefix::client;
+use crate::abi::interface;
+use crate::abi::prefix::client::{NODE, POD};
 use crate::net::Address;
 use crate::tables::Tables;
 
 use super::select::List;
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Client {
-    /// A pod of the cluster.
-    Pod,
-    /// A process of this node.
-    Node,
-    /// Anybody else.
-    Outside,
-}
+/// Who asks: bits of [`client`](crate::abi::prefix::client). None is somebody outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Client(u32);
 
 impl Client {
-    /// Who `addr` is.
+    /// Who `addr` is: what is known of the address, else of the interface that it came by.
     #[inline(always)]
     pub(super) fn of<A: Address, T: Tables<A>>(tables: &T, addr: A) -> Self {
-        match tables.client(addr) {
-            Some(client::POD) => Self::Pod,
-            Some(client::NODE) => Self::Node,
-            _ => Self::Outside,
+        let known = Self(tables.client(addr).unwrap_or(0));
+        if known.is_any_of(POD | NODE) {
+            return known;
         }
+        match tables.interface() & interface::flags::WORKLOAD {
+            0 => known,
+            _ => Self(POD),
+        }
+    }
+
+    /// Whether one of these bits is set.
+    #[inline(always)]
+    pub(super) const fn is_any_of(self, bits: u32) -> bool {
+        self.0 & bits != 0
     }
 
     /// The list that this client's flows through `frontend` are balanced over. Pods and the node
@@ -36,23 +39,9 @@ impl Client {
     pub(super) const fn list(self, frontend: Frontend) -> List {
         let local = frontend.flags & flags::LOCAL != 0;
         let external = frontend.flags & flags::EXTERNAL != 0;
-        match self {
-            Self::Outside if local => List::Local,
-            _ if local && !external => List::Local,
-            _ => List::Cluster,
+        if local && !(external && self.is_any_of(POD | NODE)) {
+            return List::Local;
         }
-    }
-
-    /// Whether the backend must see an address of this node instead of the client's, by
-    /// kube-proxy's table (§4.3, detector present).
-    #[inline(always)]
-    pub(super) const fn is_masqueraded(self, frontend: Frontend) -> bool {
-        let local = frontend.flags & flags::LOCAL != 0;
-        let external = frontend.flags & flags::EXTERNAL != 0;
-        match self {
-            Self::Pod => external && !local,
-            Self::Node => true,
-            Self::Outside => !external || !local,
-        }
+        List::Cluster
     }
 }

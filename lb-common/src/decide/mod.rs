@@ -6,7 +6,9 @@
 
 mod admit;
 mod client;
+mod dial;
 mod follow;
+mod masquerade;
 mod select;
 pub mod state;
 

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::{Global, runtime};
-use crate::config::{Config, Source};
+use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
@@ -52,6 +52,15 @@ pub struct RunArgs {
     /// Never attach to interfaces with these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     exclude_interfaces: Vec<Glob>,
+    /// Which backends see an address of this node instead of the client's, for traffic to node
+    /// ports, load balancer and external addresses under externalTrafficPolicy: Cluster: those on
+    /// other nodes, or all of them
+    #[arg(long, value_name = "WHICH", default_value = "remote")]
+    masquerade: Masquerade,
+    /// Hide every client of a ClusterIP behind an address of this node, pods too: for networks in
+    /// which answers to a pod do not come back through its node
+    #[arg(long)]
+    masquerade_all: bool,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -152,6 +161,8 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         plan: plan::Settings { node_ports: args.nodeport_addresses, ..plan::Settings::default() },
         interfaces,
         capacities,
+        masquerade: args.masquerade,
+        masquerade_all: args.masquerade_all,
         attach: args.attach,
         order: args.tcx_order,
     })
@@ -184,6 +195,7 @@ fn log_filter(text: &str) -> Result<String, ParseError> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use lb_common::abi::settings::masquerade;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -210,6 +222,7 @@ mod tests {
         assert_eq!(config.capacities, Capacities::default());
         assert_eq!(config.plan.node_ports, NodePortAddresses::Primary);
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
+        assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert!(!config.node_name.is_empty());
     }
 
@@ -227,8 +240,25 @@ mod tests {
     }
 
     #[test]
+    fn the_masquerade_flags_reach_the_programs() {
+        for (line, bits) in [
+            ("", 0),
+            ("--masquerade remote", 0),
+            ("--masquerade kube-proxy", masquerade::LOCAL_BACKENDS),
+            ("--masquerade-all", masquerade::ALL),
+            (
+                "--masquerade-all --masquerade kube-proxy",
+                masquerade::ALL | masquerade::LOCAL_BACKENDS,
+            ),
+        ] {
+            assert_eq!(parse(line).unwrap().masquerade_bits(), bits, "{line}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_a_usage_error() {
         refused("--manifests m --kubeconfig k", "cannot be used with");
+        refused("--masquerade no", "--masquerade");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");
         refused("--nodeport-addresses eth0", "--nodeport-addresses");

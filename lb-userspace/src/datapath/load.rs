@@ -7,6 +7,7 @@ use aya::maps::{MapError, MapInfo};
 use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
+use lb_common::abi::settings;
 
 use super::HOOKS;
 use super::layout::{Layout, Mismatch, Shape, layouts};
@@ -80,12 +81,13 @@ pub struct Datapath {
 
 impl Datapath {
     /// Creates the maps, or takes over those that are pinned, and loads the programs that every
-    /// node needs.
-    pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Self, LoadError> {
+    /// node needs. `masquerade` has bits of [`settings::masquerade`].
+    pub fn load(pins: &Pins, capacities: &Capacities, masquerade: u32) -> Result<Self, LoadError> {
         pins.create().map_err(|source| LoadError::Pins { path: pins.root().to_owned(), source })?;
         let layouts = layouts(capacities);
         layouts.iter().try_for_each(|layout| check_pinned(pins, layout))?;
         let mut loader = EbpfLoader::new();
+        loader.override_global(settings::MASQUERADE, &masquerade, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));

@@ -2,12 +2,14 @@
 //!
 //! Nothing is pinned and nothing is attached, so nothing is left behind.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, Map, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::address::{self, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey};
@@ -117,6 +119,13 @@ impl Kernel {
             };
             self.set(Self::pick(self.family, map::BACKENDS_V4, map::BACKENDS_V6), ID, backend)?;
             let key = FrontendKey::<A>::new(address(frontend), frontend.wire_port(), protocol::TCP);
+            let name = Self::pick(self.family, map::ADDRESSES_V4, map::ADDRESSES_V6);
+            let mut addresses = HashMap::try_from(map_mut(&mut self.datapath, name)?)?;
+            addresses.insert(key.addr, address::flags::SERVED, 0).context("fill the addresses")?;
+            let name = Self::pick(self.family, map::SERVICE_CIDRS_V4, map::SERVICE_CIDRS_V6);
+            // As on any node, one prefix of ClusterIPs, with which a bystander is compared.
+            let mask = Party { ip: ones(self.family), ..frontend };
+            self.set(name, 0, ServiceCidr::<A> { mask: address(mask), addr: key.addr })?;
             let name = Self::pick(self.family, map::FRONTENDS_V4, map::FRONTENDS_V6);
             let mut frontends = HashMap::try_from(map_mut(&mut self.datapath, name)?)?;
             frontends.insert(key, Frontend { service: ID, flags: 0 }, 0).context("fill the frontends")
@@ -270,6 +279,14 @@ fn map_ref<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Map> {
 
 fn map_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
     object.map_mut(name).with_context(|| format!("there is no map {name}"))
+}
+
+/// The mask of a prefix with one address.
+fn ones(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::BROADCAST.into(),
+        Family::V6 => Ipv6Addr::from(u128::MAX).into(),
+    }
 }
 
 fn address<A: Address>(party: Party) -> A {

@@ -1,23 +1,59 @@
 //! The kernel side of a datapath test: the real object, real maps, `BPF_PROG_TEST_RUN`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::address::ServiceCidr;
+use lb_common::abi::affinity::{Affinity, AffinityKey};
+use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
-use lb_common::abi::map;
+use lb_common::abi::frontend::FrontendKey;
 use lb_common::abi::prefix::Ranged;
+use lb_common::abi::{capacity, map, settings};
+use lb_common::clock::Ticks;
 use lb_common::native::{FamilyMaps, MemoryTables};
 use lb_common::net::{Addr4, Addr6, Address};
 use lb_common::parse::Link;
 
-/// Capacity of the flow tables unless a test asks for another: small, so that they are read fast.
-const FLOWS: u32 = 16 * 1024;
+/// Capacity of all maps but those that have few elements anyhow, unless a test asks for another size
+/// of the flow tables: small, so that maps are made and read fast.
+const CAPACITY: u32 = 4 * 1024;
+/// Maps whose capacity says something, so that they keep it.
+const SIZED: [&str; 3] = [map::COUNTERS, map::SERVICE_CIDRS_V4, map::SERVICE_CIDRS_V6];
 /// Largest packet a test run returns.
 const MAX_PACKET: usize = 16 * 1024;
+
+/// The names of one family's maps that a test fills.
+struct Names {
+    frontends: &'static str,
+    backends: &'static str,
+    addresses: &'static str,
+    service_cidrs: &'static str,
+    clients: &'static str,
+    source_ranges: &'static str,
+}
+
+const NAMES_V4: Names = Names {
+    frontends: map::FRONTENDS_V4,
+    backends: map::BACKENDS_V4,
+    addresses: map::ADDRESSES_V4,
+    service_cidrs: map::SERVICE_CIDRS_V4,
+    clients: map::CLIENTS_V4,
+    source_ranges: map::SOURCE_RANGES_V4,
+};
+
+const NAMES_V6: Names = Names {
+    frontends: map::FRONTENDS_V6,
+    backends: map::BACKENDS_V6,
+    addresses: map::ADDRESSES_V6,
+    service_cidrs: map::SERVICE_CIDRS_V6,
+    clients: map::CLIENTS_V6,
+    source_ranges: map::SOURCE_RANGES_V6,
+};
 
 /// What a kernel program answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,38 +71,34 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads all programs; `flows` is the capacity of each flow table.
+    /// Makes the maps; `flows` is the capacity of each flow table, `masquerade` the setting (bits of
+    /// [`settings::masquerade`]).
     ///
     /// # Panics
     ///
-    /// If the verifier refuses one, with its log.
+    /// If the kernel refuses one.
     #[must_use]
-    pub fn load(flows: Option<u32>) -> Self {
+    pub fn load(flows: Option<u32>, masquerade: u32) -> Self {
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries(map::FLOWS_V4, flows.unwrap_or(FLOWS));
-        loader.map_max_entries(map::FLOWS_V6, flows.unwrap_or(FLOWS));
-        let mut ebpf = loader.load(super::object()).expect("the object loads");
-        for (_, program) in ebpf.programs_mut() {
-            let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-            program.load().unwrap_or_else(|error| panic!("{error:#?}"));
+        for name in map::ALL.into_iter().filter(|name| !SIZED.contains(name)) {
+            loader.map_max_entries(name, CAPACITY);
         }
-        Self { ebpf }
+        loader.map_max_entries(map::FLOWS_V4, flows.unwrap_or(CAPACITY));
+        loader.map_max_entries(map::FLOWS_V6, flows.unwrap_or(CAPACITY));
+        loader.override_global(settings::MASQUERADE, &masquerade, true);
+        Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }
 
-    /// Fills the maps with what `tables` holds.
+    /// Makes the maps hold what `tables` holds.
+    ///
+    /// Elements of `SERVICES`, `SLOTS` and `BACKENDS_*` that `tables` has not stay as they are: an
+    /// array has no holes.
     pub fn fill(&mut self, tables: &MemoryTables) {
-        self.fill_family(&tables.v4, map::FRONTENDS_V4, map::BACKENDS_V4);
-        self.fill_family(&tables.v6, map::FRONTENDS_V6, map::BACKENDS_V6);
-        self.fill_prefixes(&tables.v4, map::CLIENTS_V4, map::SOURCE_RANGES_V4);
-        self.fill_prefixes(&tables.v6, map::CLIENTS_V6, map::SOURCE_RANGES_V6);
-        let mut services = self.array(map::SERVICES);
-        for (id, service) in &tables.services {
-            services.set(*id, *service, 0).expect("set a service");
-        }
-        let mut slots = self.array(map::SLOTS);
-        for (index, backend) in &tables.slots {
-            slots.set(*index, *backend, 0).expect("set a slot");
-        }
+        self.fill_family(&tables.v4, &NAMES_V4);
+        self.fill_family(&tables.v6, &NAMES_V6);
+        self.fill_array(map::SERVICES, &tables.services);
+        self.fill_array(map::SLOTS, &tables.slots);
+        self.fill_hash(map::INTERFACES, &tables.interfaces);
     }
 
     /// Runs the program of `hook` and `link` on `packet`.
@@ -75,7 +107,7 @@ impl Kernel {
     ///
     /// If the kernel refuses to run it.
     #[must_use]
-    pub fn run(&self, hook: Hook, link: Link, packet: &[u8]) -> Answer {
+    pub fn run(&mut self, hook: Hook, link: Link, packet: &[u8]) -> Answer {
         let mut out = vec![0; MAX_PACKET];
         let result = self
             .program(hook, link)
@@ -89,20 +121,26 @@ impl Kernel {
         Answer { action: result.return_value.cast_signed(), packet: out }
     }
 
-    /// The program of `hook` and `link`.
+    /// The program of `hook` and `link`, loaded when it is first asked for: that takes longer than
+    /// most tests.
     ///
     /// # Panics
     ///
-    /// If the object has none.
+    /// If the object has none, or the verifier refuses it, with its log.
     #[must_use]
-    pub fn program(&self, hook: Hook, link: Link) -> &SchedClassifier {
+    pub fn program(&mut self, hook: Hook, link: Link) -> &SchedClassifier {
         let name = match (link, hook) {
             (Link::Ethernet, Hook::Ingress) => "lb_tc_ingress",
             (Link::Ethernet, Hook::Egress) => "lb_tc_egress",
             (Link::Raw, Hook::Ingress) => "lb_l3_ingress",
             (Link::Raw, Hook::Egress) => "lb_l3_egress",
         };
-        self.ebpf.program(name).expect(name).try_into().expect("a classifier")
+        let program = self.ebpf.program_mut(name).expect(name);
+        let program: &mut SchedClassifier = program.try_into().expect("a classifier");
+        if program.fd().is_err() {
+            program.load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
+        }
+        program
     }
 
     /// All counters that are not zero, summed over the CPUs.
@@ -124,62 +162,106 @@ impl Kernel {
     /// The IPv4 flow entries in the order of their keys.
     #[must_use]
     pub fn flows_v4(&self) -> Vec<(FlowKey<Addr4>, Flow<Addr4>)> {
-        self.flows(map::FLOWS_V4)
+        self.entries(map::FLOWS_V4)
     }
 
     /// The IPv6 flow entries in the order of their keys.
     #[must_use]
     pub fn flows_v6(&self) -> Vec<(FlowKey<Addr6>, Flow<Addr6>)> {
-        self.flows(map::FLOWS_V6)
+        self.entries(map::FLOWS_V6)
     }
 
-    fn flows<A: Address + Ord>(&self, name: &str) -> Vec<(FlowKey<A>, Flow<A>)>
+    /// The remembered IPv4 clients in the order of their keys.
+    #[must_use]
+    pub fn affinities_v4(&self) -> Vec<(AffinityKey<Addr4>, Affinity)> {
+        self.entries(map::AFFINITY_V4)
+    }
+
+    /// The remembered IPv6 clients in the order of their keys.
+    #[must_use]
+    pub fn affinities_v6(&self) -> Vec<(AffinityKey<Addr6>, Affinity)> {
+        self.entries(map::AFFINITY_V6)
+    }
+
+    /// Makes all remembered clients look as if they had come so much earlier.
+    pub fn age_affinities(&mut self, ticks: u32) {
+        self.age::<Addr4>(map::AFFINITY_V4, ticks);
+        self.age::<Addr6>(map::AFFINITY_V6, ticks);
+    }
+
+    fn age<A: Address + Ord>(&mut self, name: &str, ticks: u32)
     where
-        FlowKey<A>: Pod,
-        Flow<A>: Pod,
+        AffinityKey<A>: Pod,
     {
+        let entries = self.entries::<AffinityKey<A>, Affinity>(name);
+        let mut map: HashMap<_, _, _> = self.map(name).try_into().expect("a hash");
+        for (key, affinity) in entries {
+            let used = Ticks(affinity.used.0.wrapping_sub(ticks));
+            map.insert(key, Affinity { used, ..affinity }, 0).expect("age a client");
+        }
+    }
+
+    fn entries<K: Pod + Ord, V: Pod>(&self, name: &str) -> Vec<(K, V)> {
         let map = self.ebpf.map(name).expect(name);
-        let map: HashMap<&MapData, FlowKey<A>, Flow<A>> = map.try_into().expect("a hash");
-        let mut flows: Vec<_> = map.iter().map(|entry| entry.expect("read a flow")).collect();
-        flows.sort_by_key(|(key, _)| *key);
-        flows
+        let map: HashMap<&MapData, K, V> = map.try_into().expect("a hash");
+        let mut entries: Vec<_> = map.iter().map(|entry| entry.expect("read an entry")).collect();
+        entries.sort_by_key(|(key, _)| *key);
+        entries
     }
 
-    fn fill_family<A>(&mut self, maps: &FamilyMaps<A>, frontends: &str, backends: &str)
+    fn fill_family<A>(&mut self, maps: &FamilyMaps<A>, names: &Names)
     where
-        A: Copy + Ord,
-        lb_common::abi::frontend::FrontendKey<A>: Pod,
-        lb_common::abi::backend::Backend<A>: Pod,
-    {
-        let map = self.ebpf.map_mut(frontends).expect(frontends);
-        let mut map: HashMap<_, _, _> = map.try_into().expect("a hash");
-        for (key, frontend) in &maps.frontends {
-            map.insert(*key, *frontend, 0).expect("insert a frontend");
-        }
-        let mut map = self.array(backends);
-        for (id, backend) in &maps.backends {
-            map.set(*id, *backend, 0).expect("set a backend");
-        }
-    }
-
-    fn fill_prefixes<A>(&mut self, maps: &FamilyMaps<A>, clients: &str, ranges: &str)
-    where
-        A: Copy + Ord + Pod,
+        A: Address + Default + Ord + Pod,
+        FrontendKey<A>: Pod,
+        Backend<A>: Pod,
         Ranged<A>: Pod,
+        ServiceCidr<A>: Pod,
     {
-        let map = self.ebpf.map_mut(clients).expect(clients);
-        let mut map: LpmTrie<_, A, u32> = map.try_into().expect("a trie");
-        for (prefix, class) in &maps.clients {
-            map.insert(&Key::new(prefix.length, prefix.addr), *class, 0).expect("insert a prefix");
+        self.fill_hash(names.frontends, &maps.frontends);
+        self.fill_hash(names.addresses, &maps.addresses);
+        self.fill_array(names.backends, &maps.backends);
+        let cidrs = maps.service_cidrs.iter().copied();
+        let cidrs = cidrs.chain(std::iter::repeat(ServiceCidr::default()));
+        self.fill_array(names.service_cidrs, &(0..capacity::SERVICE_CIDRS).zip(cidrs).collect());
+        let clients = maps.clients.iter();
+        let clients = clients.map(|(prefix, what)| ((prefix.length, prefix.addr), *what));
+        self.fill_trie(names.clients, &clients.collect());
+        let ranges = maps.source_ranges.iter().map(|key| ((key.length, key.range), 1));
+        self.fill_trie(names.source_ranges, &ranges.collect());
+    }
+
+    fn fill_hash<K: Pod + Ord, V: Pod>(&mut self, name: &str, wanted: &BTreeMap<K, V>) {
+        let mut map: HashMap<_, K, V> = self.map(name).try_into().expect("a hash");
+        let there: BTreeSet<K> = map.keys().map(|key| key.expect("read a key")).collect();
+        for key in there.iter().filter(|key| !wanted.contains_key(key)) {
+            map.remove(key).expect("remove an entry");
         }
-        let map = self.ebpf.map_mut(ranges).expect(ranges);
-        let mut map: LpmTrie<_, Ranged<A>, u32> = map.try_into().expect("a trie");
-        for key in &maps.source_ranges {
-            map.insert(&Key::new(key.length, key.range), 1, 0).expect("insert a range");
+        for (key, value) in wanted {
+            map.insert(*key, *value, 0).expect("insert an entry");
         }
     }
 
-    fn array<V: Pod>(&mut self, name: &str) -> Array<&mut MapData, V> {
-        self.ebpf.map_mut(name).expect(name).try_into().expect("an array")
+    /// Fills a trie with values by length and prefix.
+    fn fill_trie<K: Pod + Ord>(&mut self, name: &str, wanted: &BTreeMap<(u32, K), u32>) {
+        let mut map: LpmTrie<_, K, u32> = self.map(name).try_into().expect("a trie");
+        let there: Vec<Key<K>> = map.keys().map(|key| key.expect("read a prefix")).collect();
+        for key in there.iter().filter(|key| !wanted.contains_key(&(key.prefix_len(), key.data())))
+        {
+            map.remove(key).expect("remove a prefix");
+        }
+        for ((length, prefix), value) in wanted {
+            map.insert(&Key::new(*length, *prefix), *value, 0).expect("insert a prefix");
+        }
+    }
+
+    fn fill_array<V: Pod>(&mut self, name: &str, wanted: &BTreeMap<u32, V>) {
+        let mut map: Array<_, V> = self.map(name).try_into().expect("an array");
+        for (index, value) in wanted {
+            map.set(*index, *value, 0).expect("set an element");
+        }
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        self.ebpf.map_mut(name).expect(name)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Datapath::send`] runs a packet through the kernel's program (`BPF_PROG_TEST_RUN`, real maps)
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
-//! counters and flow entries.
+//! counters, flow entries and remembered clients.
 
 mod kernel;
 mod packet;
@@ -13,11 +13,13 @@ pub use kernel::{Answer, Kernel};
 pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
 pub use world::World;
 
+use lb_common::abi::affinity::Affinity;
 use lb_common::abi::flow::{Flow, Hook};
 use lb_common::clock::Ticks;
 use lb_common::decide;
 use lb_common::native::{Bytes, MemoryTables};
 use lb_common::parse::Link;
+use lb_common::tables::Tables as _;
 use lb_common::verdict::Verdict;
 use nix::time::{ClockId, clock_gettime};
 
@@ -44,16 +46,16 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the kernel object and fills both sides from `tables`.
+    /// Loads the kernel object with the settings of `tables` and fills both sides from it.
     #[must_use]
     pub fn new(tables: MemoryTables) -> Self {
         let capacity = tables.flow_capacity.map(|flows| u32::try_from(flows).expect("small"));
-        let mut kernel = Kernel::load(capacity);
+        let mut kernel = Kernel::load(capacity, tables.masquerade);
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }
 
-    /// Changes the tables on both sides.
+    /// Changes the tables on both sides. Settings are not tables: they are as they were loaded.
     pub fn change(&mut self, change: impl FnOnce(&mut MemoryTables)) {
         change(&mut self.native);
         self.kernel.fill(&self.native);
@@ -63,6 +65,18 @@ impl Datapath {
     #[must_use]
     pub fn tables(&self) -> &MemoryTables {
         &self.native
+    }
+
+    /// Makes all remembered clients look as if they had last come so much earlier.
+    pub fn age_affinities(&mut self, seconds: u32) {
+        let ticks = Ticks::in_seconds(seconds);
+        for (key, affinity) in self.native.v4.affinities() {
+            self.native.remember(&key, &earlier(affinity, ticks));
+        }
+        for (key, affinity) in self.native.v6.affinities() {
+            self.native.remember(&key, &earlier(affinity, ticks));
+        }
+        self.kernel.age_affinities(ticks);
     }
 
     /// Sends bytes through `hook` of a device framed by `link`.
@@ -120,12 +134,26 @@ impl Datapath {
         assert_eq!(timeless(self.kernel.flows_v4()), timeless(native), "the kernel's IPv4 flows");
         let native: Vec<_> = self.native.v6.flows();
         assert_eq!(timeless(self.kernel.flows_v6()), timeless(native), "the kernel's IPv6 flows");
+        let native = unused(self.native.v4.affinities());
+        assert_eq!(unused(self.kernel.affinities_v4()), native, "the kernel's IPv4 clients");
+        let native = unused(self.native.v6.affinities());
+        assert_eq!(unused(self.kernel.affinities_v6()), native, "the kernel's IPv6 clients");
     }
 }
 
 /// Flow entries without their time, which the two executions read one after the other.
 fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
     flows.into_iter().map(|(key, flow)| (key, Flow { seen: Ticks(0), ..flow })).collect()
+}
+
+/// Remembered clients without their time.
+fn unused<K>(affinities: Vec<(K, Affinity)>) -> Vec<(K, Affinity)> {
+    let timeless = |(key, affinity)| (key, Affinity { used: Ticks(0), ..affinity });
+    affinities.into_iter().map(timeless).collect()
+}
+
+fn earlier(affinity: Affinity, ticks: u32) -> Affinity {
+    Affinity { used: Ticks(affinity.used.0.wrapping_sub(ticks)), ..affinity }
 }
 
 /// The TC action that a verdict stands for.
