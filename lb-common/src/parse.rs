@@ -84,6 +84,8 @@ pub enum Skip {
     NotOurs,
     /// It cannot be read, for a reason that is counted.
     Unreadable(Counter),
+    /// It is an ICMP message.
+    Message,
 }
 
 const MALFORMED: Skip = Skip::Unreadable(Counter::PassMalformed);
@@ -140,12 +142,17 @@ pub trait Wire: Address {
     const DST_OFFSET: u32;
     /// Offset of the header checksum, where the family has one.
     const CHECKSUM_OFFSET: Option<u32>;
+    /// The protocol number of the family's ICMP.
+    const ICMP: u8;
 
     /// How many bytes the packet has from its network header on, link padding not counted.
     fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
 
     /// Reads the network header at `network`.
     fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip>;
+
+    /// Reads the address at `offset`.
+    fn load<P: Packet>(packet: &P, offset: u32) -> Result<Self, Refused>;
 
     /// Writes the address at `offset`.
     fn store<P: Packet>(self, packet: &mut P, offset: u32) -> Result<(), Refused>;
@@ -154,14 +161,33 @@ pub trait Wire: Address {
 /// What a network header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkHeader<A> {
-    src: A,
-    dst: A,
-    protocol: u8,
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// IP protocol number of what follows.
+    pub protocol: u8,
     /// Offset of the transport header.
-    transport: u32,
+    pub transport: u32,
     /// Offset of the first byte that is not the packet's any more; `u32::MAX` if the header
     /// does not tell (jumbo and GSO packets).
-    end: u32,
+    pub end: u32,
+}
+
+impl<A> NetworkHeader<A> {
+    /// The flow, seen at `hook`, of a packet with these ports.
+    #[inline(always)]
+    fn key(self, ports: [u16; 2], hook: Hook) -> FlowKey<A> {
+        FlowKey {
+            src: self.src,
+            dst: self.dst,
+            src_port: Port::from_bytes(ports[0].to_ne_bytes()),
+            dst_port: Port::from_bytes(ports[1].to_ne_bytes()),
+            protocol: self.protocol,
+            hook: hook as u8,
+            pad: [0; 2],
+        }
+    }
 }
 
 /// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`.
@@ -180,42 +206,53 @@ pub fn headers<A: Wire, P: Packet>(
             if length < 20 {
                 return Err(MALFORMED);
             }
-            ((header.u16::<0>(), header.u16::<2>()), header.u8::<13>(), length)
+            ([header.u16::<0>(), header.u16::<2>()], header.u8::<13>(), length)
         }
         protocol::UDP => {
             let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
-            ((header.u16::<0>(), header.u16::<2>()), 0, 8)
+            ([header.u16::<0>(), header.u16::<2>()], 0, 8)
         }
         protocol::SCTP => {
             // With the head of the first chunk: there is always one.
             let header = packet.header::<16>(transport).ok_or(MALFORMED)?;
             (
-                (header.u16::<0>(), header.u16::<2>()),
+                [header.u16::<0>(), header.u16::<2>()],
                 FLAGS_OF_CHUNK[usize::from(header.u8::<12>())],
                 16,
             )
         }
+        other if other == A::ICMP => return Err(Skip::Message),
         _ => return Err(Skip::NotOurs),
     };
     if transport + length > ip.end {
         return Err(MALFORMED);
     }
-    let key = FlowKey {
-        src: ip.src,
-        dst: ip.dst,
-        src_port: Port::from_bytes(ports.0.to_ne_bytes()),
-        dst_port: Port::from_bytes(ports.1.to_ne_bytes()),
-        protocol: ip.protocol,
-        hook: hook as u8,
-        pad: [0; 2],
-    };
-    Ok(Headers { key, network, transport, tcp_flags })
+    Ok(Headers { key: ip.key(ports, hook), network, transport, tcp_flags })
+}
+
+/// Reads the headers that an ICMP error quotes from offset `network` on: of the transport header no
+/// more than the first 8 bytes need be there (RFC 792).
+#[inline(always)]
+pub fn quoted<A: Wire, P: Packet>(
+    packet: &P,
+    network: u32,
+    hook: Hook,
+) -> Result<Headers<A>, Skip> {
+    let ip = A::parse(packet, network)?;
+    if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+        return Err(Skip::NotOurs);
+    }
+    let transport = ip.transport;
+    let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
+    let key = ip.key([header.u16::<0>(), header.u16::<2>()], hook);
+    Ok(Headers { key, network, transport, tcp_flags: 0 })
 }
 
 impl Wire for Addr4 {
     const SRC_OFFSET: u32 = 12;
     const DST_OFFSET: u32 = 16;
     const CHECKSUM_OFFSET: Option<u32> = Some(10);
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
@@ -253,6 +290,12 @@ impl Wire for Addr4 {
     }
 
     #[inline(always)]
+    fn load<P: Packet>(packet: &P, offset: u32) -> Result<Self, Refused> {
+        let [word] = packet.load::<1>(offset)?;
+        Ok(Self::from_octets(word.to_ne_bytes()))
+    }
+
+    #[inline(always)]
     fn store<P: Packet>(self, packet: &mut P, offset: u32) -> Result<(), Refused> {
         packet.store(offset, [self.words()[0]])
     }
@@ -270,6 +313,7 @@ impl Wire for Addr6 {
     const SRC_OFFSET: u32 = 8;
     const DST_OFFSET: u32 = 24;
     const CHECKSUM_OFFSET: Option<u32> = None;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
@@ -295,10 +339,17 @@ impl Wire for Addr6 {
         let src = address6::<P, 8>(header);
         let dst = address6::<P, 24>(header);
         let (protocol, transport) = match header.u8::<6>() {
-            plain @ (protocol::TCP | protocol::UDP | protocol::SCTP) => (plain, first),
+            plain @ (protocol::TCP | protocol::UDP | protocol::SCTP | protocol::ICMPV6) => {
+                (plain, first)
+            }
             next => behind_extensions(packet, first, next)?,
         };
         Ok(NetworkHeader { src, dst, protocol, transport, end })
+    }
+
+    #[inline(always)]
+    fn load<P: Packet>(packet: &P, offset: u32) -> Result<Self, Refused> {
+        Ok(Self::from_words(packet.load::<4>(offset)?))
     }
 
     #[inline(always)]

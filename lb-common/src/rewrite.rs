@@ -9,9 +9,9 @@ use crate::packet::{Covers, Packet, Refused, TransportFix};
 use crate::parse::{Headers, Wire};
 
 /// Offset of the checksum in a TCP header.
-const TCP_CHECKSUM: u32 = 16;
+pub(crate) const TCP_CHECKSUM: u32 = 16;
 /// Offset of the checksum in a UDP header.
-const UDP_CHECKSUM: u32 = 6;
+pub(crate) const UDP_CHECKSUM: u32 = 6;
 /// Offset of the checksum in an SCTP header.
 const SCTP_CHECKSUM: u32 = 8;
 
@@ -82,7 +82,7 @@ fn ports<A: Wire, P: Packet>(
 
 /// Both ports as they stand in the transport header, one word in memory order.
 #[inline(always)]
-fn port_word<A>(key: &FlowKey<A>) -> u32 {
+pub(crate) fn port_word<A>(key: &FlowKey<A>) -> u32 {
     let ([a, b], [c, d]) = (key.src_port.bytes(), key.dst_port.bytes());
     u32::from_ne_bytes([a, b, c, d])
 }

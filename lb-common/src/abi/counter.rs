@@ -60,6 +60,10 @@ counters! {
     RejectUnknownPort = 13, "reject_unknown_port";
     /// Dropped: the address is one for ClusterIPs, but no service has it.
     DropUnallocated = 14, "drop_unallocated";
+    /// An ICMP error was translated with the packet that it quotes.
+    ErrorTranslated = 15, "error_translated";
+    /// An echo request to an address that only services have was answered.
+    EchoAnswered = 16, "echo_answered";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.
