@@ -5,7 +5,7 @@
 //! answer comes from the address that was dialled and goes back to the sender's link address; VLAN
 //! tags stay.
 //!
-//! Nothing is answered to a reset, nor to a packet with IPv4 options or IPv6 extension headers.
+//! Nothing is answered to a reset, to a fragment but the first, nor to a packet with IPv4 options or IPv6 extension headers.
 //!
 //! A packet from a local socket may reach us with its transport checksum left to a device
 //! ("partial"), and no BPF helper undoes that. So the answers are right whether or not some device
@@ -45,7 +45,7 @@ const ICMP_LEN: u16 = 8;
 /// on.
 #[inline(never)]
 pub fn answer<A: Reply, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Result<Told, Refused> {
-    if headers.transport != headers.network + u32::from(A::HEADER_LEN) {
+    if headers.is_later || headers.transport != headers.network + u32::from(A::HEADER_LEN) {
         return Ok(Told::Nothing);
     }
     if headers.key.protocol != protocol::TCP {

@@ -50,7 +50,7 @@ fn addresses<A: Wire, P: Packet>(
     if let Some(offset) = A::CHECKSUM_OFFSET {
         packet.fix_header_checksum(headers.network + offset, diff)?;
     }
-    if old.protocol == protocol::SCTP {
+    if old.protocol == protocol::SCTP || headers.is_later {
         return Ok(());
     }
     let covers = match A::FAMILY {
@@ -67,7 +67,7 @@ fn ports<A: Wire, P: Packet>(
     new: &FlowKey<A>,
 ) -> Result<(), Refused> {
     let old = &headers.key;
-    if new.src_port == old.src_port && new.dst_port == old.dst_port {
+    if headers.is_later || new.src_port == old.src_port && new.dst_port == old.dst_port {
         return Ok(());
     }
     let protocol = old.protocol;

@@ -8,6 +8,7 @@ mod admit;
 mod client;
 mod dial;
 mod follow;
+mod fragment;
 mod icmp;
 mod masquerade;
 mod select;
@@ -83,11 +84,19 @@ fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     network: u32,
     hook: Hook,
 ) -> Outcome {
-    match parse::headers::<A, P>(packet, network, hook) {
-        Ok(headers) => Outcome::Decided(carry_out(packet, tables, &headers, hook)),
-        Err(Skip::Message) => Outcome::Message,
-        Err(skip) => Outcome::Decided(pass::<A, T>(tables, skip)),
-    }
+    let headers = match parse::headers::<A, P>(packet, network, hook) {
+        Ok(headers) => headers,
+        Err(Skip::Message) => return Outcome::Message,
+        Err(Skip::Fragment) => {
+            let mut headers = Headers::default();
+            match fragment::headers(packet, tables, network, hook, &mut headers) {
+                Ok(()) => headers,
+                Err(verdict) => return Outcome::Decided(verdict),
+            }
+        }
+        Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip)),
+    };
+    Outcome::Decided(carry_out(packet, tables, &headers, hook))
 }
 
 /// Decides on the packet behind `headers`, and does it.

@@ -4,6 +4,7 @@
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
 //! counters, flow entries and remembered clients.
 
+mod fragment;
 mod icmp;
 mod kernel;
 mod packet;
