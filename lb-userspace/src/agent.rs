@@ -3,7 +3,6 @@
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,13 @@ use crate::datapath::attach::Attacher;
 use crate::datapath::bpffs;
 use crate::datapath::load::Datapath;
 use crate::datapath::pins::Pins;
-use crate::maps::kernel::KernelMaps;
+use crate::maps::kernel::{Counters, KernelMaps};
+use crate::model::Rejection;
 use crate::netlink::{self, InterfaceFilter, Network};
 use crate::plan::Planner;
 use crate::reconcile::Reconciler;
+use crate::serve;
+use crate::serve::metrics::Metrics;
 use crate::sources;
 use crate::store::Event;
 
@@ -40,13 +42,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let attacher = attacher(&config)?;
     let reconciler = reconciler(&config)?;
     let network = netlink::follow(stop).await?;
-    let (events, source) = source(&config).await?;
+    let metrics = metrics(&config)?;
+    let Sourced { events, complaints, task } = source(&config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
         attacher,
         reconciler,
         network,
         events,
+        complaints,
+        metrics,
         interfaces: config.interfaces,
         start: Instant::now(),
         due: None,
@@ -54,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     tokio::select! {
         result = agent.work() => result,
-        result = ended(source) => result,
+        result = ended(task) => result,
         result = told_to_stop() => result,
     }
 }
@@ -64,6 +69,9 @@ struct Agent {
     reconciler: Reconciler<KernelMaps>,
     network: watch::Receiver<Arc<Network>>,
     events: mpsc::Receiver<Event>,
+    /// Where rejections are told beside the log: at their objects, if the source has such a place.
+    complaints: Option<mpsc::Sender<Rejection>>,
+    metrics: Metrics,
     interfaces: InterfaceFilter,
     start: Instant,
     /// When the next pass is, if there is something to do.
@@ -90,8 +98,7 @@ impl Agent {
     async fn take_in_network(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
         self.attacher.sync(&netlink::targets(&network.interfaces, &self.interfaces)).await;
-        let addresses: BTreeSet<_> = network.addresses.iter().map(|address| address.ip).collect();
-        self.reconciler.planner().set_interface_addresses(addresses);
+        self.reconciler.planner().set_network(network);
         self.schedule();
     }
 
@@ -112,9 +119,21 @@ impl Agent {
 
     fn pass(&mut self) {
         let pause = self.reconciler.pass(self.start.elapsed());
+        self.tell();
         let now = Instant::now();
         self.last_pass = Some(now);
         self.due = pause.map(|pause| now + pause);
+    }
+
+    /// Tells others what the pass has found; none of them can hold it up.
+    fn tell(&mut self) {
+        self.metrics.show(&self.reconciler.figures());
+        for rejection in self.reconciler.take_told() {
+            let Some(complaints) = &self.complaints else { continue };
+            if let Err(error) = complaints.try_send(rejection) {
+                tracing::debug!(%error, "a rejection is told by the log alone");
+            }
+        }
     }
 }
 
@@ -140,31 +159,51 @@ fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
     Reconciler::restore(planner, maps).context("read the maps of an earlier run")
 }
 
-type SourceTask = JoinHandle<anyhow::Result<()>>;
-
-async fn source(config: &Config) -> anyhow::Result<(mpsc::Receiver<Event>, SourceTask)> {
-    let (sender, events) = mpsc::channel(EVENTS);
-    let task = match &config.source {
-        Source::Manifests(directory) => {
-            tokio::spawn(sources::files::run(directory.clone(), sender))
-        }
-        Source::Kubeconfig(file) => kube(config, Some(file), sender).await?,
-        Source::InCluster => kube(config, None, sender).await?,
-    };
-    Ok((events, task))
+/// Metrics, served for as long as the agent runs.
+fn metrics(config: &Config) -> anyhow::Result<Metrics> {
+    let maps = Pins::new(&config.bpffs).maps();
+    let (metrics, router) = Metrics::new(Counters::from_pins(&maps).context("open the counters")?);
+    if let Some(address) = config.metrics.0 {
+        tokio::spawn(serve::run("metrics", address, router));
+    }
+    Ok(metrics)
 }
 
-async fn kube(
-    config: &Config,
-    kubeconfig: Option<&std::path::PathBuf>,
-    sender: mpsc::Sender<Event>,
-) -> anyhow::Result<SourceTask> {
-    let client = sources::kube::client(kubeconfig.map(AsRef::as_ref)).await?;
-    let node_name = config.node_name.clone();
-    Ok(tokio::spawn(async move {
-        sources::kube::run(client, &node_name, sender).await;
+type SourceTask = JoinHandle<anyhow::Result<()>>;
+
+/// A running source.
+struct Sourced {
+    events: mpsc::Receiver<Event>,
+    complaints: Option<mpsc::Sender<Rejection>>,
+    task: SourceTask,
+}
+
+async fn source(config: &Config) -> anyhow::Result<Sourced> {
+    let file = match &config.source {
+        Source::Manifests(directory) => {
+            let (sender, events) = mpsc::channel(EVENTS);
+            let proxy_name = config.service_proxy_name.clone();
+            let task = tokio::spawn(sources::files::run(directory.clone(), proxy_name, sender));
+            return Ok(Sourced { events, complaints: None, task });
+        }
+        Source::Kubeconfig(file) => Some(file.as_path()),
+        Source::InCluster => None,
+    };
+    let client = sources::kube::client(file).await?;
+    Ok(cluster(client, config))
+}
+
+fn cluster(client: kube::Client, config: &Config) -> Sourced {
+    let (node_name, proxy_name) = (config.node_name.clone(), config.service_proxy_name.clone());
+    let (sender, events) = mpsc::channel(EVENTS);
+    let (complaints, told) = mpsc::channel(sources::kube::events::QUEUE);
+    let teller = client.clone();
+    tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
+    let task = tokio::spawn(async move {
+        sources::kube::run(client, proxy_name, sender).await;
         Ok(())
-    }))
+    });
+    Sourced { events, complaints: Some(complaints), task }
 }
 
 async fn ended(source: SourceTask) -> anyhow::Result<()> {

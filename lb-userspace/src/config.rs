@@ -4,6 +4,7 @@
 //! only one the agent sees.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lb_common::abi::settings::masquerade;
 
@@ -11,6 +12,7 @@ use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
+use crate::serve::BindAddress;
 
 /// The agent's settings.
 #[derive(Clone, Debug)]
@@ -19,6 +21,9 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Where Services come from.
     pub source: Source,
+    /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are
+    /// ours; `None`: only those without the label.
+    pub service_proxy_name: Option<Arc<str>>,
     /// The name of this node in the cluster.
     pub node_name: String,
     /// What plans depend on.
@@ -35,6 +40,8 @@ pub struct Config {
     pub attach: Choice,
     /// Our place among other programs.
     pub order: Order,
+    /// Where metrics are served.
+    pub metrics: BindAddress,
 }
 
 impl Config {

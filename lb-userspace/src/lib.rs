@@ -20,6 +20,7 @@ pub mod model;
 pub mod netlink;
 pub mod plan;
 pub mod reconcile;
+pub mod serve;
 pub mod sources;
 pub mod store;
 pub mod tables;

@@ -4,15 +4,22 @@
 //!   until then may well exist. The first pass after that compares everything and prunes leftovers.
 //! - A service that fails never stops the others. What failed is tried again, with growing pauses,
 //!   and told once.
+//! - The API server's own Service keeps the endpoints that the maps have, of whatever run, until
+//!   there are others to use.
 //!
 //! Reads no clock and does not wait: the caller says what time it is and comes back when told to.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::maps::{MapError, Maps, ReadBack};
-use crate::plan::{Planner, ServiceKey, ServicePlan};
-use crate::tables::Tables;
+use crate::model::{Kind, Problem, Rejection, Subject};
+use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
+use crate::store::is_api_server;
+use crate::tables::{Tables, Usage};
 
 /// The pause after a first failure; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,18 +32,32 @@ pub struct Reconciler<M> {
     planner: Planner,
     tables: Tables,
     maps: M,
-    pending: BTreeMap<ServiceKey, Pending>,
+    pending: BTreeMap<ServiceKey, Pending<Option<ServicePlan>>>,
+    surroundings: Option<Pending<Surroundings>>,
     stage: Stage,
+    /// What was told since the last [`Reconciler::take_told`].
+    told: Vec<Rejection>,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
 
-/// A plan that is not in the maps yet; `None` removes the service.
+/// A plan that is not in the maps yet.
 #[derive(Debug)]
-struct Pending {
-    plan: Option<ServicePlan>,
+struct Pending<T> {
+    want: T,
     /// What people were told about it.
     told: Option<String>,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// How many objects cannot be used now, whole or in part, by their kind.
+    pub rejected: BTreeMap<&'static str, usize>,
+    /// How many frontends more than one service claims now.
+    pub contested: usize,
+    /// How full the maps are that the agent fills.
+    pub usage: Usage,
 }
 
 #[derive(Debug)]
@@ -54,7 +75,8 @@ impl<M: Maps + ReadBack> Reconciler<M> {
     pub fn restore(planner: Planner, maps: M) -> Result<Self, MapError> {
         let tables = Tables::restore(&maps.snapshot()?, maps.capacities());
         let (pending, stage) = (BTreeMap::new(), Stage::Listing);
-        Ok(Self { planner, tables, maps, pending, stage, failures: 0 })
+        let (surroundings, told) = (None, Vec::new());
+        Ok(Self { planner, tables, maps, pending, surroundings, stage, told, failures: 0 })
     }
 }
 
@@ -74,16 +96,38 @@ impl<M: Maps> Reconciler<M> {
     ///
     /// Returns how long to wait before the next try, if something is left to do.
     pub fn pass(&mut self, now: Duration) -> Option<Duration> {
-        if !self.planner.is_synced() {
-            return None;
+        let is_synced = self.planner.is_synced();
+        if is_synced {
+            self.plan();
         }
-        self.plan();
+        // Also before: what is wrong may be why a list does not come.
         for rejection in self.planner.take_rejections() {
             tracing::warn!("{rejection}");
+            self.told.push(rejection);
         }
+        if !is_synced {
+            return None;
+        }
+        self.surround();
         self.write(now);
         self.prune(now);
         self.pause()
+    }
+
+    /// What the log has been told of objects of the API, for others who want to tell it too.
+    pub fn take_told(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What there is now, in numbers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut rejected = BTreeMap::new();
+        for subject in self.planner.rejected() {
+            *rejected.entry(subject.word()).or_default() += 1;
+        }
+        let contested = self.planner.contested();
+        Figures { rejected, contested, usage: self.tables.usage() }
     }
 
     fn plan(&mut self) {
@@ -109,18 +153,49 @@ impl<M: Maps> Reconciler<M> {
             }
         }
         let told = self.pending.remove(&key).and_then(|pending| pending.told);
-        self.pending.insert(key, Pending { plan, told });
+        if !plan.as_ref().is_some_and(|plan| self.would_cut_off(&key, plan)) {
+            self.pending.insert(key, Pending { want: plan, told });
+        }
     }
 
-    fn write(&mut self, now: Duration) {
-        let Self { tables, maps, pending, .. } = self;
-        pending.retain(|key, pending| {
-            let result = tables.apply(maps, key, pending.plan.as_ref(), now);
-            if let Err(error) = &result {
-                pending.tell(key, error);
+    /// Whether nobody could tell us of new endpoints of the API server after `plan`. The store
+    /// keeps the last ones it knew; those of an earlier run only the maps know.
+    fn would_cut_off(&self, key: &ServiceKey, plan: &ServicePlan) -> bool {
+        is_api_server(&key.name.service) && !plan.usable && self.tables.has_endpoints(key)
+    }
+
+    fn surround(&mut self) {
+        if let Some(want) = self.planner.take_surroundings() {
+            let told = self.surroundings.take().and_then(|pending| pending.told);
+            self.surroundings = Some(Pending { want, told });
+        }
+        let Self { tables, maps, surroundings, .. } = self;
+        surroundings.take_if(|pending| {
+            let result = tables.apply_surroundings(maps, &pending.want);
+            if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+                tracing::warn!("clients or service CIDRs cannot be written, trying again: {text}");
             }
-            result.is_err()
+            result.is_ok()
         });
+    }
+
+    /// Services that stay come before those that go, so that a frontend which moves from one that
+    /// goes is taken over, not missing for a while.
+    fn write(&mut self, now: Duration) {
+        let Self { tables, maps, pending, told, .. } = self;
+        for goes in [false, true] {
+            pending.retain(|key, pending| {
+                if pending.want.is_none() != goes {
+                    return true;
+                }
+                let result = tables.apply(maps, key, pending.want.as_ref(), now);
+                if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+                    tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
+                    told.extend(result.as_ref().err().and_then(|error| no_room(key, error)));
+                }
+                result.is_err()
+            });
+        }
     }
 
     fn prune(&mut self, now: Duration) {
@@ -132,7 +207,8 @@ impl<M: Maps> Reconciler<M> {
     }
 
     fn pause(&mut self) -> Option<Duration> {
-        if self.pending.is_empty() && matches!(self.stage, Stage::Steady) {
+        let is_done = self.pending.is_empty() && self.surroundings.is_none();
+        if is_done && matches!(self.stage, Stage::Steady) {
             self.failures = 0;
             return None;
         }
@@ -142,171 +218,22 @@ impl<M: Maps> Reconciler<M> {
     }
 }
 
-impl Pending {
-    fn tell(&mut self, key: &ServiceKey, error: &MapError) {
+impl<T> Pending<T> {
+    /// What to tell people about `error`, unless they were told already.
+    fn news(&mut self, error: &MapError) -> Option<String> {
         let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
-            tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
-            self.told = Some(text);
-        }
+        let is_news = self.told.as_ref() != Some(&text);
+        self.told = Some(text.clone());
+        is_news.then_some(text)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, SocketAddr};
-
-    use lb_common::net::Family;
-
-    use super::*;
-    use crate::maps::fake::{Fake, Flaky};
-    use crate::model::{
-        Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice,
-        SlicePort, TrafficPolicy,
-    };
-    use crate::plan::Settings;
-    use crate::store::{Event, Update};
-
-    fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
-        let name = NamespacedName::new("default", name);
-        let service = Service {
-            name: name.clone(),
-            created_s: 0,
-            cluster_ips: vec![ip.parse().unwrap()],
-            external_ips: BTreeSet::new(),
-            load_balancer_ips: BTreeSet::new(),
-            source_ranges: BTreeSet::new(),
-            health_check_node_port: None,
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity: Affinity::None,
-            ports: vec![ServicePort {
-                name: "".into(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: None,
-            }],
-        };
-        (name, Outcome::Usable(service, vec![]))
-    }
-
-    fn slice(service: &str, ip: &str) -> (NamespacedName, Outcome<Slice>) {
-        let name = NamespacedName::new("default", service);
-        let endpoint = Endpoint {
-            address: ip.parse().unwrap(),
-            node: None,
-            ready: true,
-            serving: true,
-            terminating: false,
-            zone_hints: BTreeSet::new(),
-            node_hints: BTreeSet::new(),
-        };
-        let slice = Slice {
-            name: name.clone(),
-            service: name.clone(),
-            family: Family::V4,
-            ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
-            endpoints: vec![endpoint],
-        };
-        (name, Outcome::Usable(slice, vec![]))
-    }
-
-    fn reconciler<M: Maps + ReadBack>(maps: M) -> Reconciler<M> {
-        let planner = Planner::new("node", Settings::default());
-        Reconciler::restore(planner, maps).unwrap()
-    }
-
-    /// The services named are all there are, each with one endpoint.
-    fn list<M: Maps>(reconciler: &mut Reconciler<M>, names: &[&str]) {
-        let ip = |third: usize, n: usize| format!("10.{third}.0.{}", n + 1);
-        let services = names.iter().enumerate().map(|(n, name)| service(name, &ip(96, n)));
-        let slices = names.iter().enumerate().map(|(n, name)| slice(name, &ip(1, n)));
-        reconciler.planner().apply(Event::Services(Update::Replace(services.collect())));
-        reconciler.planner().apply(Event::Slices(Update::Replace(slices.collect())));
-        reconciler.planner().apply(Event::Nodes(Update::Replace(vec![])));
-    }
-
-    fn frontends(maps: &impl ReadBack) -> Vec<IpAddr> {
-        maps.snapshot().unwrap().frontends.keys().map(|address| address.ip).collect()
-    }
-
-    fn backends(maps: &impl ReadBack) -> Vec<SocketAddr> {
-        maps.snapshot().unwrap().backends.values().map(|entry| entry.address).collect()
-    }
-
-    /// Passes until nothing is left to do, as the agent does; returns how many it took.
-    fn settle<M: Maps>(reconciler: &mut Reconciler<M>) -> usize {
-        let mut now = Duration::ZERO;
-        for passes in 1..1000 {
-            match reconciler.pass(now) {
-                None => return passes,
-                Some(pause) => now += pause,
-            }
-        }
-        panic!("it does not converge: {:?}", reconciler.pending);
-    }
-
-    #[test]
-    fn nothing_is_written_before_every_source_has_delivered() {
-        let mut reconciler = reconciler(Fake::default());
-        reconciler
-            .planner()
-            .apply(Event::Services(Update::Replace(vec![service("a", "10.96.0.1")])));
-        assert_eq!(reconciler.pass(Duration::ZERO), None);
-        assert!(reconciler.maps.take_log().is_empty());
-        list(&mut reconciler, &["a"]);
-        assert_eq!(reconciler.pass(Duration::ZERO), None);
-        assert_eq!(frontends(&reconciler.maps).len(), 1);
-        assert_eq!(backends(&reconciler.maps), ["10.1.0.1:8080".parse().unwrap()]);
-    }
-
-    #[test]
-    fn leftovers_of_an_earlier_run_go_once_it_is_known_that_nobody_wants_them() {
-        let mut earlier = reconciler(Fake::default());
-        list(&mut earlier, &["a", "b", "c"]);
-        settle(&mut earlier);
-        let mut later = reconciler(earlier.maps);
-        assert_eq!(later.pass(Duration::ZERO), None);
-        assert_eq!(frontends(&later.maps).len(), 3);
-        list(&mut later, &["a"]);
-        settle(&mut later);
-        assert_eq!(frontends(&later.maps), ["10.96.0.1".parse::<IpAddr>().unwrap()]);
-    }
-
-    #[test]
-    fn a_change_after_the_first_lists_is_written() {
-        let mut reconciler = reconciler(Fake::default());
-        list(&mut reconciler, &["a", "b"]);
-        settle(&mut reconciler);
-        let name = NamespacedName::new("default", "a");
-        reconciler.planner().apply(Event::Services(Update::Delete(name)));
-        assert_eq!(reconciler.pass(Duration::ZERO), None);
-        assert_eq!(frontends(&reconciler.maps), ["10.96.0.2".parse::<IpAddr>().unwrap()]);
-    }
-
-    #[test]
-    fn maps_of_which_every_third_write_fails_end_up_the_same() {
-        let names = ["a", "b", "c", "d"];
-        let mut sound = reconciler(Fake::default());
-        list(&mut sound, &names);
-        assert_eq!(settle(&mut sound), 1);
-        let mut flaky = reconciler(Flaky::new(Fake::default(), 3));
-        list(&mut flaky, &names);
-        assert!(settle(&mut flaky) > 1);
-        assert_eq!(frontends(&flaky.maps), frontends(&sound.maps));
-        list(&mut flaky, &["a"]);
-        settle(&mut flaky);
-        assert_eq!(frontends(&flaky.maps).len(), 1);
-        assert_eq!(backends(&flaky.maps).len(), 1);
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_limit_and_start_anew_after_success() {
-        let mut reconciler = reconciler(Flaky::new(Fake::default(), 1));
-        list(&mut reconciler, &["a"]);
-        let pauses: Vec<_> = (0..12).map_while(|_| reconciler.pass(Duration::ZERO)).collect();
-        assert!(pauses.is_sorted(), "{pauses:?}");
-        assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
-        assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
-    }
+/// What people who look at the Service should see as well, if `error` is that a map is full.
+fn no_room(key: &ServiceKey, error: &MapError) -> Option<Rejection> {
+    matches!(error, MapError::Full { .. }).then(|| Rejection {
+        object: Subject::Object(Kind::Service, key.name.service.clone()),
+        file: None,
+        problem: Problem::MapFull,
+        reason: format!("{} stays as it was: {error}", key.name),
+    })
 }

@@ -8,8 +8,12 @@
     reason = "the whole crate is tests"
 )]
 
+mod burst;
 mod changes;
+mod kinds;
+mod random;
 mod refusals;
+mod rejections;
 mod restarts;
 mod server;
 mod trouble;

@@ -39,7 +39,7 @@ fn an_api_server_that_refuses_is_told_with_what_to_do_and_asked_again() {
         let mut world = World::without_server();
         world.start_server();
         world.server().trouble(Trouble::Status(code));
-        for plural in ["services", "endpointslices", "nodes"] {
+        for plural in ["services", "endpointslices", "nodes", "servicecidrs"] {
             world.agent.wait_printed(&format!("cannot follow {plural}, trying again"), PATIENCE);
         }
         world.server().apply(&web());

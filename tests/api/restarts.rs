@@ -42,11 +42,11 @@ fn nothing_is_written_before_all_lists_have_come() {
         world.server().apply(&web());
         let asked = world.server().requests().len();
         world.agent.restart(&world.node.ns);
-        // The other two have been delivered when their watches run.
-        world.agent.wait_ready("two watches run", PATIENCE, || {
+        // The others have been delivered when their watches run.
+        world.agent.wait_ready("three watches run", PATIENCE, || {
             let requests = world.server.as_ref().unwrap().requests();
             let watches = requests[asked..].iter().filter(|r| r.contains("watch=true")).count();
-            if watches == 2 { Ok(()) } else { Err(requests.join("\n")) }
+            if watches == 3 { Ok(()) } else { Err(requests.join("\n")) }
         });
         // An object in a running watch is taken in too, and still nothing is written.
         world.server().apply(&other("new", 2));

@@ -1,6 +1,7 @@
 //! Watches that end, and lists that begin anew.
 
 use lb_tests::apiserver::{Gone, Trouble};
+use serde_json::{Value, json};
 
 use crate::world::{World, endpoints, other, web, web_served_by};
 
@@ -54,13 +55,19 @@ fn a_410_gone_leaves_the_maps_equal_to_the_objects() {
     }
 }
 
+/// An Event, which no agent reads.
+fn event(number: u8) -> Value {
+    let metadata = json!({"namespace": "default", "name": format!("other{number}")});
+    json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": metadata})
+}
+
 #[test]
 fn a_bookmark_changes_nothing_and_is_where_the_watch_goes_on() {
     let mut world = World::with_web();
     world.until_watching();
     // The versions between are of no kind that is watched.
     for number in 0..3 {
-        world.server().apply(&lb_tests::objects::node(&format!("other{number}")));
+        world.server().apply(&event(number));
     }
     let version = world.server().version();
     world.server().bookmark();

@@ -1,8 +1,9 @@
 //! A node, an API server that it reaches, and a running agent.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lb_tests::apiserver::{ApiServer, Trouble};
@@ -11,6 +12,10 @@ use lb_tests::lab::{
 };
 use lb_tests::objects::{self, Protocol::Tcp, Service, Slice, service, slice};
 use lb_tests::traffic::Connection;
+use lb_userspace::datapath::pins::Pins;
+use lb_userspace::maps::ReadBack as _;
+use lb_userspace::maps::dump::{Dump, Ids};
+use lb_userspace::maps::kernel::KernelMaps;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -54,6 +59,11 @@ impl World {
         Self::with_server(|_| None)
     }
 
+    /// Another lab with the same node and the same cluster, whose agent starts only now.
+    pub(crate) fn beside(other: &Self) -> Self {
+        Self::with_server(|lab| Some(other.server().also_in(&lab.router, address())))
+    }
+
     fn with_server(server: impl FnOnce(&Lab) -> Option<ApiServer>) -> Self {
         let lab = Lab::new();
         let node = lab.node(Topology::Routed);
@@ -71,6 +81,14 @@ impl World {
     /// The API server comes up, or comes back without any memory.
     pub(crate) fn start_server(&mut self) {
         let server = serve(&self.lab);
+        server.apply(&objects::Node::from(&self.node));
+        self.server = Some(server);
+    }
+
+    /// As [`Self::start_server`], with one of a time before `ServiceCIDRs`.
+    pub(crate) fn start_old_server(&mut self) {
+        let server = serve(&self.lab);
+        server.lack("servicecidrs");
         server.apply(&objects::Node::from(&self.node));
         self.server = Some(server);
     }
@@ -98,6 +116,22 @@ impl World {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+
+    /// Everything the agent wrote, as text without ids; an error until there is something.
+    pub(crate) fn masked(&self) -> Result<String, String> {
+        masked(self.bpffs.path())
+    }
+
+    /// Waits until the agent has seen the marker of this number in both watches.
+    #[track_caller]
+    pub(crate) fn until_marked(&mut self, number: u8) {
+        let marks = [format!(" 10.96.255.{number}:9/UDP "), format!(" 10.1.255.{number}:9 ")];
+        let bpffs = self.bpffs.path();
+        self.agent.wait_ready(&format!("the maps hold {marks:?}"), PATIENCE, || {
+            let text = masked(bpffs)?;
+            if marks.iter().all(|mark| text.contains(mark)) { Ok(()) } else { Err(text) }
+        });
     }
 
     pub(crate) fn maps(&self) -> String {
@@ -137,10 +171,26 @@ impl World {
         wait_until("the agent has asked again", PATIENCE, || asked() >= before + count);
     }
 
-    /// Waits until all three watches run.
+    /// Waits until all watches run: Services, EndpointSlices, Nodes, `ServiceCIDRs`.
     #[track_caller]
     pub(crate) fn until_watching(&self) {
-        wait_until("three watches run", PATIENCE, || self.server().watches() == 3);
+        wait_until("four watches run", PATIENCE, || self.server().watches() == 4);
+    }
+
+    /// The lines of the agent's metrics that begin with `name`.
+    #[track_caller]
+    pub(crate) fn metrics(&self, name: &str) -> Vec<String> {
+        self.try_metrics(name).unwrap()
+    }
+
+    /// As [`Self::metrics`]; an error while the agent serves none.
+    pub(crate) fn try_metrics(&self, name: &str) -> io::Result<Vec<String>> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_249));
+        let mut connection = Connection::open(&self.node.ns, address, None, PATIENCE)?;
+        let answer = connection.get("/metrics")?;
+        assert_eq!(answer.status, 200);
+        let text = String::from_utf8(answer.body).unwrap();
+        Ok(text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect())
     }
 
     /// Ends all watches; those that come after them meet the trouble.
@@ -151,6 +201,12 @@ impl World {
         self.server().disconnect_watches();
         wait_until("no watch runs", PATIENCE, || self.server().watches() == 0);
     }
+}
+
+fn masked(bpffs: &Path) -> Result<String, String> {
+    let maps = KernelMaps::from_pins(&Pins::new(bpffs).maps());
+    let snapshot = maps.and_then(|maps| maps.snapshot()).map_err(|error| error.to_string())?;
+    Ok(Dump::new(&snapshot).text(Ids::Masked))
 }
 
 /// The service `default/web` without its endpoints.
@@ -192,7 +248,7 @@ fn serve(lab: &Lab) -> ApiServer {
 }
 
 /// One that is there before the server is.
-fn write_kubeconfig(path: &std::path::Path) {
+fn write_kubeconfig(path: &Path) {
     let text = format!(
         "apiVersion: v1
 kind: Config

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lb_userspace::maps::dump::{Dump, Ids};
 use lb_userspace::maps::fake::{Fake, Flaky};
 use lb_userspace::maps::{Capacities, MapError, Maps, ReadBack, Write};
-use lb_userspace::plan::{ServiceKey, ServicePlan};
+use lb_userspace::plan::{ServiceKey, ServicePlan, Surroundings};
 use lb_userspace::tables::{GRACE, Tables};
 
 use crate::plans::Plan;
@@ -16,6 +16,8 @@ use crate::plans::Plan;
 pub(crate) enum Step {
     /// A service is planned, or (`None`) gone.
     Service(ServiceKey, Option<ServicePlan>),
+    /// What is around the services is known anew.
+    Surroundings(Surroundings),
     /// All that is to be kept is known.
     Prune(BTreeSet<ServiceKey>),
 }
@@ -75,6 +77,7 @@ impl<M: Maps + ReadBack> World<M> {
         let Self { maps, tables, now } = self;
         match step {
             Step::Service(key, want) => tables.apply(maps, key, want.as_ref(), *now),
+            Step::Surroundings(want) => tables.apply_surroundings(maps, want),
             Step::Prune(keep) => tables.prune(maps, keep, *now),
         }
     }

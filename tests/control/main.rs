@@ -13,6 +13,8 @@ mod restart;
 #[cfg(test)]
 mod room;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod writes;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use lb_common::net::Family;
 use lb_userspace::model::{NamespacedName, Protocol, ServicePortName};
-use lb_userspace::plan::{BackendState, FrontendAddress, FrontendUse, ServiceKey, ServicePlan};
+use lb_userspace::plan::{
+    BackendState, Client, FrontendAddress, FrontendUse, ServiceKey, ServicePlan, Surroundings,
+};
 
 /// The TCP port `http` of the Service `demo/name`, in IPv4.
 pub(crate) fn key(name: &str) -> ServiceKey {
@@ -22,6 +24,24 @@ pub(crate) fn key6(name: &str) -> ServiceKey {
 pub(crate) fn frontend(address: &str) -> FrontendAddress {
     let address: SocketAddr = address.parse().expect("an address and a port");
     FrontendAddress { ip: address.ip(), port: address.port(), protocol: Protocol::Tcp }
+}
+
+/// Pods at these prefixes, this node at `node`, ClusterIPs from `cidrs`, pods behind `interfaces`.
+pub(crate) fn surroundings(
+    pods: &[&str],
+    node: &[&str],
+    cidrs: &[&str],
+    interfaces: &[u32],
+) -> Surroundings {
+    let net = |prefix: &&str| prefix.parse().expect("a prefix");
+    let pod = Client { pod: true, ..Client::default() };
+    let this = Client { node: true, ..Client::default() };
+    let pods = pods.iter().map(|prefix| (net(prefix), pod));
+    Surroundings {
+        clients: pods.chain(node.iter().map(|prefix| (net(prefix), this))).collect(),
+        service_cidrs: cidrs.iter().map(net).collect(),
+        workload_interfaces: interfaces.iter().copied().collect(),
+    }
 }
 
 /// A plan without anything, to add to.
@@ -45,6 +65,23 @@ impl Plan {
             address,
             FrontendUse { local: true, external: true, ..FrontendUse::default() },
         )
+    }
+
+    /// A ClusterIP at which nothing else is.
+    pub(crate) fn closed(self, address: &str) -> Self {
+        self.frontend(address, FrontendUse { closed: true, ..FrontendUse::default() })
+    }
+
+    /// An address of a load balancer that only clients in the source ranges may use.
+    pub(crate) fn guarded(self, address: &str) -> Self {
+        let used = FrontendUse { external: true, guarded: true, closed: true, local: false };
+        self.frontend(address, used)
+    }
+
+    /// A source range.
+    pub(crate) fn range(mut self, prefix: &str) -> Self {
+        self.0.source_ranges.insert(prefix.parse().expect("a prefix"));
+        self
     }
 
     fn frontend(mut self, address: &str, used: FrontendUse) -> Self {

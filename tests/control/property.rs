@@ -1,27 +1,33 @@
 //! Whatever happened on the way: the maps end as if only the last plans had ever been.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use lb_userspace::maps::dump::Ids;
-use lb_userspace::plan::ServiceKey;
+use lb_userspace::plan::{ServiceKey, Surroundings};
 use proptest::prelude::*;
 
 use crate::harness::{Step, World, gone, put};
-use crate::plans::{Plan, key, key6, plan};
+use crate::plans::{Plan, key, key6, plan, surroundings};
 
 /// What is done in a random run. Services and addresses are small numbers.
 #[derive(Clone, Debug)]
 enum Action {
-    /// A service is planned with these frontends (bits) and pods; who had the frontends before
+    /// A service is planned with these frontends (bits) and the rest; who had the frontends before
     /// loses them, earlier or later in the same batch.
     Put {
         service: u8,
         frontends: u8,
-        pods: Vec<(u8, Pod)>,
-        affinity: bool,
+        rest: Rest,
         losers_first: bool,
     },
     Remove(u8),
+    /// These pods, service CIDRs and interfaces (bits) are around.
+    Surround {
+        pods: u8,
+        nodes: u8,
+        cidrs: u8,
+        interfaces: u8,
+    },
     Restart,
     Prune,
 }
@@ -33,32 +39,100 @@ enum Pod {
     Leaving(bool),
 }
 
-fn action() -> impl Strategy<Value = Action> {
+/// A service but for its frontends.
+#[derive(Clone, Debug)]
+struct Rest {
+    pods: Vec<(u8, Pod)>,
+    affinity: bool,
+    /// Source ranges (bits): with any, every second frontend is guarded.
+    ranges: u8,
+    /// Whether frontends that are not guarded close their addresses.
+    closed: bool,
+}
+
+fn rest() -> impl Strategy<Value = Rest> {
     let pod = prop_oneof![Just(Pod::Here), Just(Pod::There), any::<bool>().prop_map(Pod::Leaving)];
     let pods = prop::collection::vec((0u8..6, pod), 0..6);
+    let ranges = prop_oneof![Just(0), 0u8..8];
+    (pods, any::<bool>(), ranges, any::<bool>()).prop_map(|(pods, affinity, ranges, closed)| Rest {
+        pods,
+        affinity,
+        ranges,
+        closed,
+    })
+}
+
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        8 => (0u8..5, 0u8..16, pods, any::<bool>(), any::<bool>()).prop_map(
-            |(service, frontends, pods, affinity, losers_first)| {
-                Action::Put { service, frontends, pods, affinity, losers_first }
+        8 => (0u8..5, 0u8..16, rest(), any::<bool>()).prop_map(
+            |(service, frontends, rest, losers_first)| {
+                Action::Put { service, frontends, rest, losers_first }
             }
         ),
         2 => (0u8..5).prop_map(Action::Remove),
+        2 => (0u8..8, 0u8..8, 0u8..8, 0u8..8).prop_map(|(pods, nodes, cidrs, interfaces)| {
+            Action::Surround { pods, nodes, cidrs, interfaces }
+        }),
         1 => Just(Action::Restart),
         1 => Just(Action::Prune),
     ]
 }
 
-/// What is wanted of each service: a mask of frontends and the rest of its plan.
-type Wanted = BTreeMap<u8, (u8, Plan)>;
+/// What is wanted last of all.
+#[derive(Default)]
+struct Wanted {
+    /// A mask of frontends and the rest, by service.
+    services: BTreeMap<u8, (u8, Rest)>,
+    surroundings: Surroundings,
+}
+
+impl Wanted {
+    /// Everything, in one go.
+    fn steps(&self) -> Vec<Step> {
+        let services = self.services.iter().map(|(service, plan)| step(*service, plan));
+        services.chain([Step::Surroundings(self.surroundings.clone())]).collect()
+    }
+
+    fn prune(&self) -> Step {
+        Step::Prune(self.services.keys().map(|service| service_key(*service)).collect())
+    }
+}
 
 /// Service 4 is the twin of service 0 in the other family.
 fn service_key(service: u8) -> ServiceKey {
     if service == 4 { key6("s0") } else { key(&format!("s{service}")) }
 }
 
-fn pods(service: u8, pods: &[(u8, Pod)], affinity: bool) -> Plan {
-    let plan = if affinity { plan().affinity(60) } else { plan() };
-    let unique: BTreeMap<_, _> = pods.iter().copied().collect();
+fn step(service: u8, (frontends, rest): &(u8, Rest)) -> Step {
+    let numbers = bits(*frontends);
+    put(
+        service_key(service),
+        numbers.fold(backed(service, rest), |plan, number| {
+            let address = frontend(service, number);
+            match number {
+                1 | 3 if rest.ranges != 0 => plan.guarded(&address),
+                3 => plan.local_node_port(&address),
+                _ if rest.closed => plan.closed(&address),
+                _ => plan.cluster_ip(&address),
+            }
+        }),
+    )
+}
+
+/// Two frontends an address: every service but the twin may have any of them.
+fn frontend(service: u8, number: u8) -> String {
+    let (host, port) = (number / 2, 80 + number % 2);
+    if service == 4 { format!("[fd96::{host}]:{port}") } else { format!("10.96.0.{host}:{port}") }
+}
+
+/// The plan of a service without frontends.
+fn backed(service: u8, rest: &Rest) -> Plan {
+    let plan = if rest.affinity { plan().affinity(60) } else { plan() };
+    let range = |bit| {
+        if service == 4 { format!("2001:db8:{bit}::/48") } else { format!("203.0.{bit}.0/24") }
+    };
+    let plan = bits(rest.ranges).fold(plan, |plan, bit| plan.range(&range(bit)));
+    let unique: BTreeMap<_, _> = rest.pods.iter().copied().collect();
     unique.into_iter().fold(plan, |plan, (number, pod)| {
         let address = if service == 4 {
             format!("[fd01::{number}]:80")
@@ -73,44 +147,50 @@ fn pods(service: u8, pods: &[(u8, Pod)], affinity: bool) -> Plan {
     })
 }
 
-fn step(service: u8, (frontends, rest): &(u8, Plan)) -> Step {
-    let numbers = (0..4).filter(|bit| frontends & 1 << bit != 0);
-    let plan = numbers.fold(rest.clone(), |plan, number| match (service, number) {
-        (4, _) => plan.cluster_ip(&format!("[fd96::{number}]:80")),
-        (_, 3) => plan.local_node_port("192.0.2.1:30080"),
-        _ => plan.cluster_ip(&format!("10.96.0.{number}:80")),
-    });
-    put(service_key(service), plan)
+fn bits(mask: u8) -> impl Iterator<Item = u8> {
+    (0..8).filter(move |bit| mask & 1 << bit != 0)
+}
+
+/// Of a prefix that is both, this node's use counts.
+fn around(pods: u8, nodes: u8, cidrs: u8, interfaces: u8) -> Surroundings {
+    const NETS: [&str; 3] = ["10.244.0.0/16", "10.244.1.0/24", "fd01::/64"];
+    const CIDRS: [&str; 3] = ["10.96.0.0/16", "172.30.0.0/16", "fd96::/108"];
+    let of = |nets: [&'static str; 3], mask| -> Vec<_> {
+        bits(mask).map(|bit| nets[usize::from(bit)]).collect()
+    };
+    let interfaces: Vec<_> = bits(interfaces).map(u32::from).collect();
+    surroundings(&of(NETS, pods), &of(NETS, nodes), &of(CIDRS, cidrs), &interfaces)
 }
 
 /// The steps that follow from `action`; `wanted` is kept up to date.
 fn steps(wanted: &mut Wanted, action: &Action) -> Vec<Step> {
     match action {
-        Action::Put { service, frontends, pods: these, affinity, losers_first } => {
+        Action::Put { service, frontends, rest, losers_first } => {
             let mut steps = Vec::new();
-            for (loser, plan) in wanted.iter_mut().filter(|(it, _)| *it != service && **it != 4) {
+            let others = wanted.services.iter_mut().filter(|(it, _)| *it != service && **it != 4);
+            for (loser, plan) in others {
                 if *service != 4 && plan.0 & frontends != 0 {
                     plan.0 &= !frontends;
                     steps.push(step(*loser, plan));
                 }
             }
-            let plan = (*frontends, pods(*service, these, *affinity));
+            let plan = (*frontends, rest.clone());
             let at = if *losers_first { steps.len() } else { 0 };
             steps.insert(at, step(*service, &plan));
-            wanted.insert(*service, plan);
+            wanted.services.insert(*service, plan);
             steps
         }
         Action::Remove(service) => {
-            wanted.remove(service);
+            wanted.services.remove(service);
             vec![gone(service_key(*service))]
         }
-        Action::Prune => vec![prune(wanted)],
+        Action::Surround { pods, nodes, cidrs, interfaces } => {
+            wanted.surroundings = around(*pods, *nodes, *cidrs, *interfaces);
+            vec![Step::Surroundings(wanted.surroundings.clone())]
+        }
+        Action::Prune => vec![wanted.prune()],
         Action::Restart => Vec::new(),
     }
-}
-
-fn prune(wanted: &Wanted) -> Step {
-    Step::Prune(wanted.keys().map(|service| service_key(*service)).collect::<BTreeSet<_>>())
 }
 
 proptest! {
@@ -119,7 +199,7 @@ proptest! {
         actions in prop::collection::vec((action(), 0usize..4), 1..30),
         every in 2usize..12,
     ) {
-        let (mut world, mut wanted) = (World::flaky(every), Wanted::new());
+        let (mut world, mut wanted) = (World::flaky(every), Wanted::default());
         for (action, attempts) in &actions {
             let steps = steps(&mut wanted, action);
             // Only so many attempts: the next action meets whatever half is done.
@@ -131,17 +211,17 @@ proptest! {
             }
         }
         let mut fresh = World::new();
-        for (service, plan) in &wanted {
-            world.insist(&step(*service, plan));
-            fresh.insist(&step(*service, plan));
+        for step in wanted.steps() {
+            world.insist(&step);
+            fresh.insist(&step);
         }
-        world.insist(&prune(&wanted));
+        world.insist(&wanted.prune());
         prop_assert_eq!(world.dump(Ids::Masked), fresh.dump(Ids::Masked));
         world.restart();
         prop_assert_eq!(world.dump(Ids::Masked), fresh.dump(Ids::Masked));
-        for (service, plan) in &wanted {
+        for step in wanted.steps() {
             prop_assert_eq!(world.maps.writes(), {
-                world.insist(&step(*service, plan));
+                world.insist(&step);
                 world.maps.writes()
             });
         }

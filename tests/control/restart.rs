@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use lb_common::abi::service::SlotRange;
 use lb_common::net::Family;
 use lb_userspace::maps::dump::Ids;
-use lb_userspace::maps::{BackendEntry, FrontendEntry, ServiceEntry, Write};
+use lb_userspace::maps::{AddressEntry, BackendEntry, FrontendEntry, ServiceEntry, Write};
 
 use crate::harness::{Step, World, gone, put};
-use crate::plans::{Plan, frontend, key, plan};
+use crate::plans::{Plan, frontend, key, plan, surroundings};
 
 fn service(address: &str, pod: &str) -> Plan {
     plan().cluster_ip(address).there(pod)
@@ -59,7 +59,8 @@ fn leftovers_stay_until_everything_to_be_kept_is_known() {
         world.dump(Ids::Shown),
         "FRONTENDS_V4 10.96.0.1:80/TCP service=2\n\
          SERVICES 2 demo/b:http/TCP IPv4 cluster=[2] local=[] affinity=0s\n\
-         BACKENDS_V4 2 10.1.1.2:80 service=2 generation=1 serving\n",
+         BACKENDS_V4 2 10.1.1.2:80 service=2 generation=1 serving\n\
+         ADDRESSES_V4 10.96.0.1\n",
         "the address that `a` left behind belongs to `b` by now"
     );
 }
@@ -116,4 +117,62 @@ fn what_makes_no_sense_is_cleared() {
     check(&[Write::PutSlots { offset: 1, backends: vec![1] }]);
     check(&[Write::PutService(2, service)]);
     check(&[Write::DeleteFrontend(frontend("10.96.0.1:80"))]);
+}
+
+#[test]
+fn addresses_and_source_ranges_that_nobody_owns_are_cleared() {
+    let ip = |ip: &str| ip.parse().expect("an address");
+    let net = |net: &str| net.parse().expect("a prefix");
+    let entry = |closed| AddressEntry { closed };
+    let shut = FrontendEntry { service: 77, closed: true, ..FrontendEntry::default() };
+    let at_shut = [
+        Write::PutFrontend(frontend("10.96.0.9:80"), shut),
+        Write::PutAddress(ip("10.96.0.9"), entry(true)),
+    ];
+    check(&[Write::PutAddress(ip("10.96.9.9"), entry(false))]);
+    check(&[Write::PutAddress(ip("fd96::9"), entry(false))]);
+    check(&at_shut);
+    check(&[
+        Write::PutFrontend(frontend("10.96.0.1:81"), shut),
+        Write::PutAddress(ip("10.96.0.1"), entry(true)),
+    ]);
+    check(&[
+        Write::DeleteFrontend(frontend("10.96.0.1:80")),
+        Write::DeleteAddress(ip("10.96.0.1")),
+    ]);
+    check(&[Write::PutSourceRange(77, net("10.0.0.0/8"))]);
+    check(&[Write::PutSourceRange(u32::MAX, net("10.0.0.0/8"))]);
+    check(&[Write::PutSourceRange(1, net("10.0.0.0/8"))]);
+    check(&[Write::PutSourceRange(1, net("2001:db8::/32"))]);
+    let guarded = FrontendEntry { service: 1, guarded: true, ..FrontendEntry::default() };
+    check(&[Write::PutFrontend(frontend("10.96.0.1:80"), guarded)]);
+}
+
+#[test]
+fn an_id_that_leftovers_name_is_free_only_after_them() {
+    let mut world = World::new();
+    let net = "10.0.0.0/8".parse().expect("a prefix");
+    world.maps.vandalize(&Write::PutSourceRange(1, net));
+    let dangling = FrontendEntry { service: 2, ..FrontendEntry::default() };
+    world.maps.vandalize(&Write::PutFrontend(frontend("10.96.9.9:80"), dangling));
+    world.restart();
+    world.step(&put(key("a"), service("10.96.0.1:80", "10.1.1.1:80"))).expect("no faults");
+    let text = world.dump(Ids::Shown);
+    assert!(text.contains("SERVICES 3 demo/a:http/TCP"), "{text}");
+    world.step(&prune(&["a"])).expect("maps without faults");
+    world.step(&put(key("b"), service("10.96.0.2:80", "10.1.1.2:80"))).expect("no faults");
+    let text = world.dump(Ids::Shown);
+    assert!(text.contains("SERVICES 1 demo/b:http/TCP") && !text.contains("SRC"), "{text}");
+}
+
+#[test]
+fn surroundings_of_an_earlier_run_go_with_the_first_new_ones() {
+    let mut world = World::new();
+    let cidrs = ["10.96.0.0/16"];
+    let before = surroundings(&["10.244.0.0/16", "::/0"], &["192.168.0.1/32"], &cidrs, &[7, 8]);
+    world.step(&Step::Surroundings(before)).expect("maps without faults");
+    world.restart();
+    let after = surroundings(&["10.244.0.0/16"], &[], &[], &[8]);
+    world.step(&Step::Surroundings(after)).expect("maps without faults");
+    assert_eq!(world.dump(Ids::Shown), "CLIENTS_V4 10.244.0.0/16 pod\nINTERFACES 8 workload\n");
 }

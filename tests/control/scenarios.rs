@@ -7,8 +7,8 @@
 //! With `UPDATE_EXPECT=1` every `Expect` is rewritten to what came out; the test still fails and
 //! says what has changed.
 
-mod agent;
 mod file;
+mod objects;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use lb_userspace::maps::dump::Ids;
 use lb_userspace::maps::fake::{Fake, Flaky};
 
-use agent::{Agent, Objects};
 use file::{Scenario, Stage};
+use objects::{Objects, restart, start};
 
 /// Of so many writes one fails: rarely, and so often that the shortest scenario meets several.
 const FAULTS: [usize; 3] = [10, 3, 2];
@@ -53,10 +53,10 @@ fn files() -> Vec<PathBuf> {
 /// Plays all stages; what came out takes the place of what was expected.
 fn run(stages: &mut [Stage]) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut exact = Agent::new(Fake::default());
-    let mut flaky = FAULTS.map(|every| Agent::new(Flaky::new(Fake::default(), every)));
-    let (mut restarted, mut away) = (Agent::new(Fake::default()), Agent::new(Fake::default()));
     let mut objects = Objects::default();
+    let mut exact = start(Fake::default(), &objects);
+    let mut flaky = FAULTS.map(|every| start(Flaky::new(Fake::default(), every), &objects));
+    let [mut restarted, mut away] = [(); 2].map(|()| start(Fake::default(), &objects));
     for (number, Stage { changes, expect, .. }) in (1..).zip(stages) {
         let mut compare = |what: &str, expected: &str, actual: &str| {
             if expected != actual {
@@ -81,13 +81,13 @@ fn run(stages: &mut [Stage]) -> Vec<String> {
             compare(&what, &masked, &agent.dump(Ids::Masked));
         }
 
-        restarted.restart(&before);
+        restart(&mut restarted, &before);
         restarted.settle();
         restarted.tell(changes);
         restarted.settle();
         compare("restarted before", &masked, &restarted.dump(Ids::Masked));
 
-        away.restart(if expect.witnessed { &before } else { &objects });
+        restart(&mut away, if expect.witnessed { &before } else { &objects });
         away.tell(changes);
         away.settle();
         compare("changed while down", &masked, &away.dump(Ids::Masked));

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use lb_userspace::maps::dump::Ids;
 use lb_userspace::maps::fake::Fake;
 use lb_userspace::maps::{MapError, Maps, Write};
+use lb_userspace::plan::Surroundings;
 
 use crate::harness::{Step, World, gone, put};
-use crate::plans::{Plan, key, plan};
+use crate::plans::{Plan, key, plan, surroundings};
 
 /// The name of each write.
 fn kinds(writes: &[Write]) -> Vec<&'static str> {
@@ -40,8 +41,14 @@ fn web() -> Plan {
 
 #[track_caller]
 fn check(change: &Step, expected: &[&str]) {
+    check_from(web(), change, expected);
+}
+
+/// The writes that lead from `web` to `change`.
+#[track_caller]
+fn check_from(web: Plan, change: &Step, expected: &[&str]) {
     let mut world = World::new();
-    world.step(&put(key("web"), web())).expect("maps without faults");
+    world.step(&put(key("web"), web)).expect("maps without faults");
     assert_eq!(kinds(&world.writes(change)), expected);
     assert_eq!(kinds(&world.writes(change)), [""; 0], "the second time");
     world.restart();
@@ -53,7 +60,7 @@ fn a_change_writes_only_what_differs_make_before_break() {
     check(&put(key("web"), web()), &[]);
     check(
         &put(key("new"), plan().cluster_ip("10.96.0.11:80").here("10.1.0.2:8080")),
-        &["put backend", "put slots", "put service", "put name", "put frontend"],
+        &["put backend", "put slots", "put service", "put name", "put frontend", "put address"],
     );
     check(
         &put(key("web"), web().there("10.1.1.4:8080")),
@@ -61,16 +68,152 @@ fn a_change_writes_only_what_differs_make_before_break() {
     );
     check(&put(key("web"), web().affinity(60)), &["put service"]);
     check(&put(key("web"), web().leaving("10.1.1.9:8080", true)), &["put backend"]);
-    check(&put(key("web"), web().cluster_ip("10.96.0.11:80")), &["put frontend"]);
+    check(&put(key("web"), web().cluster_ip("10.96.0.11:80")), &["put frontend", "put address"]);
+    check(&put(key("web"), web().cluster_ip("10.96.0.10:81")), &["put frontend"]);
     check(
         &put(key("web"), plan().cluster_ip("10.96.0.11:80").there("10.1.1.2:8080")),
-        &["put slots", "put service", "put frontend", "delete frontend", "free backend"],
+        &[
+            "put slots",
+            "put service",
+            "put frontend",
+            "put address",
+            "delete frontend",
+            "delete address",
+            "free backend",
+        ],
     );
     check(
         &gone(key("web")),
-        &["delete frontend", "free service", "delete name", "free backend", "free backend"],
+        &[
+            "delete frontend",
+            "delete address",
+            "free service",
+            "delete name",
+            "free backend",
+            "free backend",
+        ],
     );
     check(&gone(key("unknown")), &[]);
+}
+
+/// A service that only one network may use, at one address.
+fn guarded() -> Plan {
+    plan().guarded("192.0.2.1:80").range("203.0.113.0/25")
+}
+
+#[test]
+fn source_ranges_come_before_the_frontends_that_need_them_and_go_after() {
+    check(
+        &put(key("new"), guarded()),
+        &["put service", "put name", "put source range", "put frontend", "put address"],
+    );
+    check_from(guarded(), &put(key("web"), guarded().range("10.0.0.0/8")), &["put source range"]);
+    check_from(
+        guarded(),
+        &put(
+            key("web"),
+            plan().guarded("192.0.2.1:80").guarded("192.0.2.2:80").range("10.0.0.0/8"),
+        ),
+        &["put source range", "put frontend", "put address", "delete source range"],
+    );
+    check_from(
+        guarded(),
+        &put(key("web"), plan().closed("192.0.2.1:80")),
+        &["put frontend", "delete source range"],
+    );
+    check_from(
+        plan().closed("192.0.2.1:80"),
+        &put(key("web"), guarded()),
+        &["put source range", "put frontend"],
+    );
+    check_from(
+        guarded(),
+        &gone(key("web")),
+        &[
+            "delete frontend",
+            "delete address",
+            "delete source range",
+            "free service",
+            "delete name",
+        ],
+    );
+    check_from(
+        guarded(),
+        &put(key("web"), plan().guarded("192.0.2.1:80").range("203.0.113.9/25")),
+        &[],
+    );
+}
+
+#[test]
+fn an_address_is_closed_while_a_frontend_there_is() {
+    let (open, shut) = (plan().cluster_ip("10.96.0.10:80"), plan().closed("10.96.0.10:80"));
+    let both = || plan().closed("10.96.0.10:80").closed("10.96.0.10:81");
+    check_from(open.clone(), &put(key("web"), shut.clone()), &["put frontend", "put address"]);
+    check_from(shut.clone(), &put(key("web"), open), &["put frontend", "put address"]);
+    check_from(shut.clone(), &put(key("web"), both()), &["put frontend"]);
+    check_from(both(), &put(key("web"), shut.clone()), &["delete frontend"]);
+    let mixed = plan().closed("10.96.0.10:80").cluster_ip("10.96.0.10:81");
+    check_from(mixed.clone(), &put(key("web"), shut), &["delete frontend"]);
+    let rest = plan().cluster_ip("10.96.0.10:81");
+    check_from(mixed, &put(key("web"), rest), &["delete frontend", "put address"]);
+}
+
+#[test]
+fn services_at_one_address_write_it_for_each_other_only_when_it_changes() {
+    let mut world = World::new();
+    let open = |port: u16| plan().cluster_ip(&format!("10.96.0.10:{port}"));
+    world.step(&put(key("a"), open(80))).expect("maps without faults");
+    let shut = world.writes(&put(key("b"), plan().closed("10.96.0.10:81")));
+    assert_eq!(kinds(&shut), ["put service", "put name", "put frontend", "put address"]);
+    assert_eq!(world.writes(&put(key("a"), open(80))), []);
+    let gone_b = world.writes(&gone(key("b")));
+    assert_eq!(kinds(&gone_b), ["delete frontend", "put address", "free service", "delete name"]);
+    let gone_a = world.writes(&gone(key("a")));
+    assert_eq!(
+        kinds(&gone_a),
+        ["delete frontend", "delete address", "free service", "delete name"]
+    );
+}
+
+#[test]
+fn surroundings_are_written_as_differences() {
+    let mut world = World::new();
+    let (pod, node) = ("10.244.0.0/16", "192.168.0.1/32");
+    let mut check = |want: Surroundings, expected: &[&str]| {
+        let step = Step::Surroundings(want);
+        assert_eq!(kinds(&world.writes(&step)), expected);
+        assert_eq!(kinds(&world.writes(&step)), [""; 0], "the second time");
+        world.restart();
+        assert_eq!(kinds(&world.writes(&step)), [""; 0], "after a restart");
+    };
+    check(Surroundings::default(), &[]);
+    check(
+        surroundings(&[pod], &[node], &["10.96.0.0/16", "fd96::/108"], &[7]),
+        &[
+            "put client",
+            "put client",
+            "put workload interface",
+            "put service CIDRs",
+            "put service CIDRs",
+        ],
+    );
+    let cidrs = ["10.96.0.0/16", "fd96::/108"];
+    check(surroundings(&[node], &[pod], &cidrs, &[7]), &["put client", "put client"]);
+    check(surroundings(&["10.244.9.9/16"], &[node], &cidrs, &[7]), &["put client", "put client"]);
+    check(
+        surroundings(&["10.0.0.0/8"], &[node], &cidrs[1..], &[8]),
+        &[
+            "put client",
+            "delete client",
+            "put workload interface",
+            "delete interface",
+            "put service CIDRs",
+        ],
+    );
+    check(
+        Surroundings::default(),
+        &["delete client", "delete client", "delete interface", "put service CIDRs"],
+    );
 }
 
 #[test]

@@ -5,7 +5,10 @@
 //! - [`traffic`]: servers and clients with real sockets in those namespaces.
 //! - [`objects`]: Kubernetes objects, built in a line and written as manifests.
 //! - [`apiserver`]: an API server that serves those objects, and misbehaves when asked to.
+//! - [`agent`]: the agent's control plane over maps of any kind.
+//! - [`oracle`]: what has to become of a packet, by a model that shares nothing with our code.
 //! - [`datapath`]: packets through the kernel's programs and through their native execution.
+//! - [`truth`]: the same packets, with the agent's control plane before them: objects in, fates out.
 //!
 //! The lab never skips and never returns an error for a world it could not build: it panics with a
 //! sentence that says what it was doing. It takes down what it built, whatever happens.
@@ -15,8 +18,11 @@
     reason = "the whole lab panics, with a sentence, when it cannot do what it was asked to"
 )]
 
+pub mod agent;
 pub mod apiserver;
 pub mod datapath;
 pub mod lab;
 pub mod objects;
+pub mod oracle;
 pub mod traffic;
+pub mod truth;

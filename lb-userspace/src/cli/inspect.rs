@@ -276,6 +276,8 @@ mod tests {
             service: web(),
             local,
             external: local,
+            guarded: false,
+            closed: false,
         };
         let backend = |id, serving| BackendRow {
             map: "BACKENDS_V4",
@@ -292,6 +294,7 @@ mod tests {
             ],
             services: vec![ServiceRow { in_use: false, ..service() }, service()],
             backends: vec![backend(1, true), backend(2, false)],
+            ..Dump::default()
         };
         let lines: Vec<_> = service_lines(&dump).iter().map(ServiceLine::cells).collect();
         assert_eq!(

@@ -4,6 +4,7 @@
 
 mod check;
 mod cleanup;
+mod detect;
 mod inspect;
 mod output;
 mod run;

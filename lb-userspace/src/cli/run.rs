@@ -13,12 +13,14 @@ use lb_common::abi::capacity;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use super::detect::DetectArgs;
 use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
+use crate::serve::BindAddress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,9 +45,17 @@ pub struct RunArgs {
     /// The name of this node in the cluster [default: the host name]
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node_name: Option<String>,
+    /// Balance only Services whose label service.kubernetes.io/service-proxy-name is this name
+    /// [default: only those without the label]
+    #[arg(long, value_name = "NAME", value_parser = label_value)]
+    service_proxy_name: Option<String>,
     /// Where node ports are opened: primary, all, or networks separated by commas
     #[arg(long, value_name = "WHERE", default_value = "primary")]
     nodeport_addresses: NodePortAddresses,
+    /// Do not serve externalIPs: with them, whoever may write Services can take over any address
+    /// (CVE-2020-8554)
+    #[arg(long)]
+    ignore_external_ips: bool,
     /// Attach only to interfaces with these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',', default_value = "*")]
     include_interfaces: Vec<Glob>,
@@ -67,6 +77,11 @@ pub struct RunArgs {
     /// Our place among other programs on an interface; programs already attached keep theirs
     #[arg(long, value_name = "PLACE", default_value = "first")]
     tcx_order: Order,
+    /// Where metrics are served, at /metrics; "" serves none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10249")]
+    metrics_bind_address: BindAddress,
+    #[command(flatten)]
+    detect: DetectArgs,
     #[command(flatten)]
     capacities: CapacityArgs,
     #[command(flatten)]
@@ -157,14 +172,20 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     Ok(Config {
         bpffs: global.bpffs.clone(),
         source: source(args.manifests, args.kubeconfig),
+        service_proxy_name: args.service_proxy_name.map(Into::into),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
-        plan: plan::Settings { node_ports: args.nodeport_addresses, ..plan::Settings::default() },
+        plan: plan::Settings {
+            node_ports: args.nodeport_addresses,
+            detector: args.detect.0,
+            ignore_external_ips: args.ignore_external_ips,
+        },
         interfaces,
         capacities,
         masquerade: args.masquerade,
         masquerade_all: args.masquerade_all,
         attach: args.attach,
         order: args.tcx_order,
+        metrics: args.metrics_bind_address,
     })
 }
 
@@ -186,6 +207,17 @@ fn host_name() -> anyhow::Result<String> {
 /// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
 fn entries() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(2..=1 << 24)
+}
+
+/// A value that a label can have, and not the empty one.
+fn label_value(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let edges = [text.bytes().next(), text.bytes().last()];
+    let edges_fit = edges.iter().all(|byte| byte.is_some_and(|b| b.is_ascii_alphanumeric()));
+    if !edges_fit || text.len() > 63 || !text.bytes().all(inner) {
+        return Err("no label has this value; use up to 63 letters, digits, - _ or .".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn log_filter(text: &str) -> Result<String, ParseError> {
@@ -220,23 +252,30 @@ mod tests {
         assert_eq!(config.source, Source::InCluster);
         assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
         assert_eq!(config.capacities, Capacities::default());
-        assert_eq!(config.plan.node_ports, NodePortAddresses::Primary);
+        assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert!(!config.node_name.is_empty());
+        assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
     }
 
     #[test]
     fn flags_reach_their_settings() {
         let config = parse(
-            "--manifests m --node-name n --max-flows 99 --attach clsact --tcx-order last --bpffs b",
+            "--manifests m --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
+             --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
         assert_eq!(config.node_name, "n");
+        assert_eq!(config.service_proxy_name.as_deref(), Some("my-bees.v1"));
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
         assert_eq!(config.bpffs, PathBuf::from("b"));
+        assert_eq!(config.metrics, BindAddress(None));
+        let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
+        assert!(config.plan.ignore_external_ips);
+        assert_eq!(config.plan.detector, plan::Detector::None);
     }
 
     #[test]
@@ -263,6 +302,10 @@ mod tests {
         refused("--max-services 99999999999", "--max-services");
         refused("--nodeport-addresses eth0", "--nodeport-addresses");
         refused("--exclude-interfaces a[", "--exclude-interfaces");
+        refused("--metrics-bind-address localhost", "--metrics-bind-address");
+        refused("--service-proxy-name a,b", "--service-proxy-name");
+        refused("--cluster-cidr 10.0.0.0/8", "--detect-local-mode ClusterCIDR");
+        refused("--service-proxy-name -", "--service-proxy-name");
         refused("--log-level lb_userspace=loud", "--log-level");
     }
 }

@@ -142,14 +142,14 @@ pub struct FrontendEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// The map has no room: the service is left as it was.
-    #[error("map {map} is full at {capacity} entries; raise --{setting}")]
+    #[error("map {map} is full at {capacity} entries; {}", advice(*setting))]
     Full {
         /// The map.
         map: &'static str,
         /// Its capacity in entries.
         capacity: u32,
-        /// The agent's flag that sets it.
-        setting: &'static str,
+        /// The agent's flag that sets it, if one does.
+        setting: Option<&'static str>,
     },
     /// The kernel refused; worth trying again.
     #[error("map {map}: {source}")]
@@ -244,15 +244,61 @@ pub const fn flows_map(family: Family) -> &'static str {
     }
 }
 
-/// The agent's flag that sets the capacity of `map`.
-fn setting(map: &str) -> &'static str {
-    match map {
-        map::FRONTENDS_V4 | map::FRONTENDS_V6 => "max-frontends",
+/// The name of the addresses' map of `family`.
+#[must_use]
+pub const fn addresses_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::ADDRESSES_V4,
+        Family::V6 => map::ADDRESSES_V6,
+    }
+}
+
+/// The name of the clients' map of `family`.
+#[must_use]
+pub const fn clients_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::CLIENTS_V4,
+        Family::V6 => map::CLIENTS_V6,
+    }
+}
+
+/// The name of the source ranges' map of `family`.
+#[must_use]
+pub const fn source_ranges_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::SOURCE_RANGES_V4,
+        Family::V6 => map::SOURCE_RANGES_V6,
+    }
+}
+
+/// The name of the service CIDRs' map of `family`.
+#[must_use]
+pub const fn service_cidrs_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::SERVICE_CIDRS_V4,
+        Family::V6 => map::SERVICE_CIDRS_V6,
+    }
+}
+
+/// The agent's flag that sets the capacity of `map`, if one does.
+fn setting(map: &str) -> Option<&'static str> {
+    let flag = match map {
+        map::FRONTENDS_V4 | map::FRONTENDS_V6 | map::ADDRESSES_V4 | map::ADDRESSES_V6 => {
+            "max-frontends"
+        }
+        map::SERVICES | map::SERVICE_NAMES => "max-services",
         map::SLOTS => "max-slots",
         map::BACKENDS_V4 | map::BACKENDS_V6 => "max-backends",
         map::FLOWS_V4 | map::FLOWS_V6 => "max-flows",
         map::CLIENTS_V4 | map::CLIENTS_V6 => "max-clients",
         map::SOURCE_RANGES_V4 | map::SOURCE_RANGES_V6 => "max-source-ranges",
-        _ => "max-services",
-    }
+        _ => return None,
+    };
+    Some(flag)
+}
+
+/// What to do about a full map.
+fn advice(setting: Option<&str>) -> String {
+    let raise = |flag| format!("raise --{flag}");
+    setting.map_or_else(|| "its size is fixed, so have fewer of them".to_owned(), raise)
 }

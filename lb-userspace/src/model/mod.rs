@@ -10,7 +10,7 @@ mod service_cidr;
 
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use node::Node;
-pub use outcome::{Kind, Outcome, Rejection, Subject};
+pub use outcome::{Kind, Outcome, Problem, Rejection, Subject};
 pub use service::{Affinity, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy};
 pub use service_cidr::ServiceCidr;
 

@@ -1,4 +1,4 @@
-//! The node the agent runs on, as the cluster describes it.
+//! Nodes, as the cluster describes them.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -29,14 +29,22 @@ pub enum Kind {
     ServiceCidr,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Kind {
+    /// One word in lower case.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Service => "service",
             Self::EndpointSlice => "endpointslice",
             Self::Node => "node",
             Self::ServiceCidr => "servicecidr",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 
@@ -49,12 +57,44 @@ pub enum Subject {
     File(PathBuf),
 }
 
+impl Subject {
+    /// What it is, in one word in lower case.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Object(kind, _) => kind.word(),
+            Self::File(_) => "file",
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Object(kind, name) => write!(f, "{kind} {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
         }
+    }
+}
+
+/// The sorts of problems that objects have. Alert rules and scripts may compare the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Problem {
+    /// What the object says cannot be used.
+    InvalidObject,
+    /// An older Service has an address that this one wants.
+    AddressConflict,
+    /// A map has no room for it.
+    MapFull,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::InvalidObject => "InvalidObject",
+            Self::AddressConflict => "AddressConflict",
+            Self::MapFull => "MapFull",
+        })
     }
 }
 
@@ -65,6 +105,8 @@ pub struct Rejection {
     pub object: Subject,
     /// The manifest that the object is in, if it came from one.
     pub file: Option<PathBuf>,
+    /// The sort of problem, for programs.
+    pub problem: Problem,
     /// Why, and what to do.
     pub reason: String,
 }

@@ -39,12 +39,15 @@ fn interface(message: &LinkMessage) -> Interface {
         kind: String::new(),
         header: link_header(message.header.link_layer_type),
         master: None,
+        peer_elsewhere: false,
         up: message.header.flags.contains(LinkFlags::Up),
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Controller(index) => interface.master = Some(*index),
+            // The kernel names the other namespace only if it is not this one.
+            LinkAttribute::LinkNetNsId(_) => interface.peer_elsewhere = true,
             LinkAttribute::LinkInfo(infos) => interface.kind = kind(infos),
             _ => {}
         }
@@ -92,7 +95,8 @@ fn address(message: &AddressMessage) -> Option<InterfaceAddress> {
     }
     // On a point-to-point link `Address` is the other end; `Local` is ours where there is one.
     let ip = local.or(peer).filter(|_| !unusable)?;
-    Some(InterfaceAddress { interface: header.index, ip, scope: scope(header.scope) })
+    let (interface, prefix_len, scope) = (header.index, header.prefix_len, scope(header.scope));
+    Some(InterfaceAddress { interface, ip, prefix_len, scope })
 }
 
 fn scope(scope: AddressScope) -> Scope {

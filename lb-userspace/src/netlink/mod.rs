@@ -5,6 +5,8 @@
 
 mod dump;
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 pub(crate) mod namespace;
 pub mod rule;
 pub mod watch;
@@ -37,6 +39,8 @@ pub struct Interface {
     pub header: LinkHeader,
     /// The ifindex of the bridge, bond or VRF it is a port of.
     pub master: Option<u32>,
+    /// Its other end, or the device below it, is in another network namespace.
+    pub peer_elsewhere: bool,
     /// Whether it is administratively up.
     pub up: bool,
 }
@@ -61,6 +65,8 @@ pub struct InterfaceAddress {
     pub interface: u32,
     /// The address.
     pub ip: IpAddr,
+    /// The bits of it that name its network; of a point-to-point link, the other end's.
+    pub prefix_len: u8,
     /// How far it is valid.
     pub scope: Scope,
 }

@@ -1,6 +1,6 @@
-//! Which interfaces are ours, and which programs they need. Pure.
+//! Which interfaces are ours, which programs they need, and which lead to pods. Pure.
 //!
-//! Every host-side interface at which packets of clients or backends enter or leave, and each
+//! Ours is every host-side interface at which packets of clients or backends enter or leave, and each
 //! packet once: a bridge is left out in favour of its ports, the slaves of a bond in favour of the
 //! bond (design §3.1).
 
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobSet};
 
-use super::{Interface, LinkHeader};
+use super::{Interface, InterfaceAddress, LinkHeader, Network, Scope};
 
 /// An interface that should have our programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,32 @@ pub fn targets(
     interfaces.values().filter_map(target).map(|target| (target.index, target)).collect()
 }
 
+/// The interfaces that lead to pods of this node, as far as they show it: the near ends of pairs
+/// whose far ends are in another network namespace, and the taps of machines. The node itself may
+/// be at the far end of such a pair (a node that is a container, as kind's): the network of an
+/// uplink is wider than one address, while at the host's end of a pod there is none or a single
+/// address.
+#[must_use]
+pub fn workloads(network: &Network) -> BTreeSet<u32> {
+    let uplinks: BTreeSet<u32> =
+        network.addresses.iter().filter(|a| is_of_a_network(a)).map(|a| a.interface).collect();
+    let all = network.interfaces.values().filter(|interface| leads_elsewhere(interface));
+    all.map(|interface| interface.index).filter(|index| !uplinks.contains(index)).collect()
+}
+
+fn leads_elsewhere(interface: &Interface) -> bool {
+    match interface.kind.as_str() {
+        "veth" | "netkit" => interface.peer_elsewhere,
+        "tun" => interface.header == LinkHeader::Ethernet,
+        _ => false,
+    }
+}
+
+fn is_of_a_network(address: &InterfaceAddress) -> bool {
+    let whole = if address.ip.is_ipv4() { 32 } else { 128 };
+    address.scope == Scope::Global && address.prefix_len < whole
+}
+
 fn layer(header: LinkHeader) -> Option<Layer> {
     match header {
         LinkHeader::Ethernet => Some(Layer::Ethernet),
@@ -93,31 +119,8 @@ fn is_aggregate(interface: &Interface) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::network;
     use super::*;
-
-    /// `name kind header [master]`, one interface a line; ifindexes count from 1.
-    fn interfaces(lines: &[&str]) -> BTreeMap<u32, Interface> {
-        let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-        let index =
-            |name: &str| u32::try_from(names.iter().position(|n| *n == name).unwrap() + 1).unwrap();
-        let interface = |line: &&str| {
-            let words: Vec<&str> = line.split(' ').collect();
-            Interface {
-                index: index(words[0]),
-                name: words[0].into(),
-                kind: words[1].trim_matches('-').into(),
-                header: match words[2] {
-                    "ether" => LinkHeader::Ethernet,
-                    "none" => LinkHeader::None,
-                    "loopback" => LinkHeader::Loopback,
-                    _ => LinkHeader::Unknown,
-                },
-                master: words.get(3).map(|name| index(name)),
-                up: true,
-            }
-        };
-        lines.iter().map(interface).map(|i| (i.index, i)).collect()
-    }
 
     #[track_caller]
     fn check_filtered(lines: &[&str], include: &str, exclude: &str, expected: &str) {
@@ -125,7 +128,7 @@ mod tests {
             text.split(',').filter(|g| !g.is_empty()).map(|g| g.parse().unwrap()).collect()
         };
         let filter = InterfaceFilter::new(&globs(include), &globs(exclude)).unwrap();
-        let found: Vec<String> = targets(&interfaces(lines), &filter)
+        let found: Vec<String> = targets(&network(lines).interfaces, &filter)
             .values()
             .map(|t| match t.layer {
                 Layer::Ethernet => t.name.clone(),
@@ -189,5 +192,41 @@ mod tests {
     #[test]
     fn ports_of_an_excluded_bridge_are_still_ours() {
         check_filtered(&["cni0 bridge ether", "veth1 veth ether cni0"], "*", "cni0", "veth1");
+    }
+
+    #[track_caller]
+    fn check_workloads(lines: &[&str], expected: &str) {
+        let network = network(lines);
+        let found = workloads(&network);
+        let names: Vec<_> =
+            found.iter().map(|index| network.interfaces[index].name.as_str()).collect();
+        assert_eq!(names.join(" "), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn pods_are_at_the_far_ends_of_pairs_into_other_namespaces() {
+        check_workloads(&["cali1 veth ether elsewhere", "nk1 netkit none elsewhere"], "cali1 nk1");
+        check_workloads(&["v0 veth ether", "nk1 netkit none"], "");
+        check_workloads(&["cni0 bridge ether 10.1.1.1/24", "v1 veth ether cni0 elsewhere"], "v1");
+        check_workloads(&["tap0 tun ether", "tun0 tun none"], "tap0");
+    }
+
+    #[test]
+    fn hardware_and_overlays_lead_to_no_pods_of_this_node() {
+        let lines = ["lo - loopback 127.0.0.1/8", "eth0 - ether", "vxlan0 vxlan ether elsewhere"];
+        check_workloads(&lines, "");
+    }
+
+    #[test]
+    fn the_uplink_of_a_node_that_is_a_container_leads_to_no_pods() {
+        check_workloads(&["eth0 veth ether elsewhere 172.18.0.2/16"], "");
+        check_workloads(&["eth0 veth ether elsewhere fc00::2/64 fe80::2/64"], "");
+        check_workloads(&["tap0 tun ether 10.8.0.2/24"], "");
+    }
+
+    #[test]
+    fn the_hosts_end_of_a_pod_may_have_a_single_address_and_those_of_its_link() {
+        check_workloads(&["veth1 veth ether elsewhere 10.1.1.1/32 fe80::1/64"], "veth1");
+        check_workloads(&["veth1 veth ether elsewhere fd01::1/128 169.254.0.1/16"], "veth1");
     }
 }

@@ -116,6 +116,9 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::{Child, Command, Stdio};
+
     use super::super::namespace::{block_on, command, in_namespace};
     use super::super::{Interface, LinkHeader, Scope};
     use super::*;
@@ -138,6 +141,19 @@ mod tests {
         let index = named(network, name).map(|interface| interface.index);
         let of = network.addresses.iter().filter(|address| Some(address.interface) == index);
         of.map(|address| (address.ip.to_string(), address.scope)).collect()
+    }
+
+    /// A process in a network namespace of its own, which lasts as long as its input.
+    fn far_namespace() -> Child {
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The line says that it is there.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
     }
 
     #[test]
@@ -191,7 +207,28 @@ mod tests {
                 let network = follow(CancellationToken::new()).await.unwrap();
                 let network = network.borrow().clone();
                 assert_eq!(addresses(&network, "v0"), [("10.0.0.1".to_owned(), Scope::Global)]);
+                let lengths: Vec<_> = network.addresses.iter().map(|a| a.prefix_len).collect();
+                assert_eq!(lengths, [32]);
             });
+        });
+    }
+
+    #[test]
+    fn a_pair_shows_whether_its_other_end_is_in_another_namespace() {
+        in_namespace(|| {
+            command("ip link add v0 type veth peer name v1");
+            let far = far_namespace();
+            block_on(async {
+                let mut network = follow(CancellationToken::new()).await.unwrap();
+                let is_elsewhere = |network: &Network| {
+                    named(network, "v0").is_some_and(|interface| interface.peer_elsewhere)
+                };
+                assert!(!is_elsewhere(&network.borrow()));
+                command(&format!("ip link set v1 netns {}", far.id()));
+                until(&mut network, "elsewhere", is_elsewhere).await;
+            });
+            // Without its input it ends.
+            far.wait_with_output().unwrap();
         });
     }
 

@@ -15,6 +15,7 @@ use crate::model::{NamespacedName, Protocol, ServicePortName};
 pub(super) struct Claims {
     of_service: BTreeMap<ServiceKey, Claim>,
     of_frontend: HashMap<FrontendAddress, BTreeSet<Claimant>>,
+    contested: BTreeSet<FrontendAddress>,
 }
 
 /// What a service claims.
@@ -54,6 +55,7 @@ impl Claims {
                 let claimant = Claimant { created_s: new.created_s, key: key.clone() };
                 self.of_frontend.entry(*address).or_default().insert(claimant);
             }
+            self.note_contest(*address);
             if self.owner(address) != before.as_ref() {
                 affected.extend(self.claimants(address).map(|claimant| claimant.key.clone()));
             }
@@ -65,6 +67,11 @@ impl Claims {
     /// Who has the frontend.
     pub(super) fn owner(&self, address: &FrontendAddress) -> Option<&ServiceKey> {
         self.claimants(address).next().map(|claimant| &claimant.key)
+    }
+
+    /// How many frontends have more than one claimant.
+    pub(super) fn contested(&self) -> usize {
+        self.contested.len()
     }
 
     /// Everything that has claims.
@@ -80,6 +87,14 @@ impl Claims {
         let all = self.of_service.range(first_key(service)..);
         all.take_while(move |(key, _)| key.name.service == *service)
             .map(|(key, claim)| (key, &claim.frontends))
+    }
+
+    fn note_contest(&mut self, address: FrontendAddress) {
+        if self.claimants(&address).nth(1).is_some() {
+            self.contested.insert(address);
+        } else {
+            self.contested.remove(&address);
+        }
     }
 
     fn claimants(&self, address: &FrontendAddress) -> impl Iterator<Item = &Claimant> {

@@ -6,11 +6,14 @@
 mod claims;
 mod endpoints;
 mod frontends;
+mod health;
 mod node_ports;
 mod planner;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
+pub use health::local_ready_endpoints;
 pub use node_ports::{BadNodePortAddresses, NodePortAddresses};
 pub use planner::Planner;
 
@@ -23,6 +26,7 @@ use ipnet::IpNet;
 use lb_common::net::Family;
 
 use crate::model::{Affinity, Protocol, Service, ServicePort, ServicePortName, Slice};
+use crate::store::Store;
 
 /// What clients dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +125,27 @@ pub struct Client {
     pub untold: bool,
 }
 
-/// What plans depend on besides the objects: the node they are made for.
+/// What plans depend on besides the Service and its slices.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The node they are made for.
+    pub node: &'a NodeView,
+    /// What the operator decided.
+    pub settings: &'a Settings,
+    /// The addresses of the node's interfaces.
+    pub interface_addresses: &'a BTreeSet<IpAddr>,
+    /// Where Nodes are looked up.
+    pub store: &'a Store,
+}
+
+impl Context<'_> {
+    /// Whether an address belongs to this node or to another.
+    fn is_of_a_node(&self, address: &IpAddr) -> bool {
+        self.interface_addresses.contains(address) || self.store.is_of_a_node(address)
+    }
+}
+
+/// What every plan depends on: the node it is made for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeView {
     /// The node's name: what is local.
@@ -130,6 +154,9 @@ pub struct NodeView {
     pub zone: Arc<str>,
     /// The addresses on which NodePorts answer.
     pub node_port_addresses: BTreeSet<IpAddr>,
+    /// Its first address per family; while there is no Node object, all addresses that others can
+    /// reach.
+    pub primary: BTreeSet<IpAddr>,
 }
 
 /// What the operator decided and plans depend on.
@@ -150,13 +177,14 @@ pub enum Detector {
     /// By the pod CIDRs of all Nodes, and by the interfaces behind which pods of this node are.
     #[default]
     Auto,
-    /// By these prefixes. A family without prefix has no detector.
+    /// By these prefixes, the first of each family as with kube-proxy. A family without prefix has
+    /// no detector.
     ClusterCidr(Vec<IpNet>),
     /// By the pod CIDRs of the own Node. A family without one has no detector.
     NodeCidr,
-    /// By the bridge of this name, at whose ports all pods of this node are.
+    /// By the bridge of this name, at whose ports all pods of this node are. For both families.
     BridgeInterface(String),
-    /// By interfaces whose names begin so.
+    /// By interfaces whose names begin so, and by the ports of such bridges. For both families.
     InterfaceNamePrefix(String),
     /// Not at all: every client could be a pod.
     None,
@@ -169,12 +197,12 @@ pub fn plan(
     port: &ServicePort,
     family: Family,
     slices: &[&Slice],
-    node: &NodeView,
+    context: &Context<'_>,
 ) -> ServicePlan {
     let endpoints::Lists { backends, cluster, local, usable } =
-        endpoints::lists(slices, port, family, node);
-    ServicePlan {
-        frontends: frontends::frontends(service, port, family, &node.node_port_addresses),
+        endpoints::lists(slices, port, family, context.node);
+    let mut plan = ServicePlan {
+        frontends: frontends::frontends(service, port, family, context),
         backends,
         cluster,
         local,
@@ -183,6 +211,18 @@ pub fn plan(
             Affinity::None => 0,
             Affinity::ClientIp { timeout_s } => timeout_s,
         },
-        source_ranges: BTreeSet::new(),
+        source_ranges: frontends::source_ranges(service, family, &context.node.primary),
+    };
+    plan.keep_frontends(|_| true);
+    plan
+}
+
+impl ServicePlan {
+    /// Leaves out the frontends that are not to be kept, and source ranges that guard nothing.
+    fn keep_frontends(&mut self, keep: impl Fn(&FrontendAddress) -> bool) {
+        self.frontends.retain(|address, _| keep(address));
+        if !self.frontends.values().any(|used| used.guarded) {
+            self.source_ranges.clear();
+        }
     }
 }

@@ -5,15 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::net::Family;
 
 use super::claims::{Claim, Claims};
 use super::frontends::frontends;
-use super::{NodeView, ServiceKey, ServicePlan, Settings, plan};
-use crate::model::{
-    Kind, NamespacedName, Node, Rejection, Service, ServicePort, ServicePortName, Subject,
+use super::surroundings::surroundings;
+use super::{
+    Context, NodePortAddresses, NodeView, ServiceKey, ServicePlan, Settings, Surroundings, plan,
 };
+use crate::model::{
+    Kind, NamespacedName, Node, Problem, Rejection, Service, ServicePort, ServicePortName, Subject,
+};
+use crate::netlink::Network;
 use crate::store::{Event, Rejections, Store};
 
 /// Plans the services of one node.
@@ -21,7 +26,10 @@ use crate::store::{Event, Rejections, Store};
 pub struct Planner {
     store: Store,
     settings: Settings,
+    network: Arc<Network>,
     interface_addresses: BTreeSet<IpAddr>,
+    network_changed: bool,
+    taken: Option<Surroundings>,
     view: NodeView,
     claims: Claims,
     conflicts: Rejections,
@@ -34,10 +42,13 @@ impl Planner {
         Self {
             store: Store::new(node_name),
             settings,
+            network: Arc::default(),
             interface_addresses: BTreeSet::new(),
+            network_changed: true,
+            taken: None,
             view: NodeView::default(),
             claims: Claims::default(),
-            conflicts: Rejections::default(),
+            conflicts: Rejections::of(Problem::AddressConflict),
         }
     }
 
@@ -46,9 +57,13 @@ impl Planner {
         self.store.apply(event);
     }
 
-    /// The addresses that the node's interfaces have now.
-    pub fn set_interface_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
-        self.interface_addresses = addresses;
+    /// The interfaces and addresses that the node has now.
+    pub fn set_network(&mut self, network: Arc<Network>) {
+        let addresses = network.addresses.iter().map(|address| address.ip).collect();
+        let old = std::mem::replace(&mut self.interface_addresses, addresses);
+        old.symmetric_difference(&self.interface_addresses).for_each(|ip| self.store.touch(ip));
+        self.network_changed |= self.network != network;
+        self.network = network;
     }
 
     /// Whether every kind of object has delivered its first full list. Nothing may be written
@@ -78,6 +93,24 @@ impl Planner {
         plans.filter_map(|(key, plan)| Some((key, plan?))).collect()
     }
 
+    /// What surrounds the services, if it may differ from what was last taken; nothing before the
+    /// first full lists.
+    pub fn take_surroundings(&mut self) -> Option<Surroundings> {
+        if !self.is_synced() {
+            return None;
+        }
+        let networks_changed = self.store.take_networks_changed();
+        if !std::mem::take(&mut self.network_changed) && !networks_changed {
+            return None;
+        }
+        let now = surroundings(&self.settings.detector, &self.store, &self.network);
+        if self.taken.as_ref() == Some(&now) {
+            return None;
+        }
+        self.taken = Some(now.clone());
+        Some(now)
+    }
+
     /// What cannot be used and was not told before. Frontends that several Services claim are known
     /// only after [`changes`](Self::changes) or [`all`](Self::all).
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
@@ -87,6 +120,19 @@ impl Planner {
             rejection.file = self.store.origin(&rejection.object).cloned();
         }
         rejections
+    }
+
+    /// Everything that cannot be used now, whole or in part; those that lack only frontends that
+    /// others have included.
+    #[must_use]
+    pub fn rejected(&self) -> BTreeSet<&Subject> {
+        self.store.rejected().chain(self.conflicts.subjects()).collect()
+    }
+
+    /// How many frontends more than one service claims now.
+    #[must_use]
+    pub fn contested(&self) -> usize {
+        self.claims.contested()
     }
 
     /// Brings the claims up to date and returns the services that have to be planned again.
@@ -110,10 +156,21 @@ impl Planner {
 
     fn look_at_node(&self) -> NodeView {
         let node = self.store.node();
+        let select = |setting: &NodePortAddresses| setting.select(node, &self.interface_addresses);
         NodeView {
             name: self.store.node_name().clone(),
             zone: node.map(|node| node.zone.clone()).unwrap_or_default(),
-            node_port_addresses: self.settings.node_ports.select(node, &self.interface_addresses),
+            node_port_addresses: select(&self.settings.node_ports),
+            primary: select(&NodePortAddresses::Primary),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            node: &self.view,
+            settings: &self.settings,
+            interface_addresses: &self.interface_addresses,
+            store: &self.store,
         }
     }
 
@@ -122,9 +179,8 @@ impl Planner {
         let mut claims: BTreeMap<ServiceKey, Option<Claim>> =
             self.claims.of(name).map(|(key, _)| (key.clone(), None)).collect();
         if let Some(service) = self.store.service(name) {
-            let addresses = &self.view.node_port_addresses;
             for (key, port) in keys(service) {
-                let frontends = frontends(service, port, key.family, addresses);
+                let frontends = frontends(service, port, key.family, &self.context());
                 let frontends = frontends.into_keys().collect();
                 claims.insert(key, Some(Claim { created_s: service.created_s, frontends }));
             }
@@ -141,8 +197,8 @@ impl Planner {
         let plan = self.store.service(&key.name.service).and_then(|service| {
             let (_, port) = keys(service).find(|(found, _)| found == key)?;
             let slices = self.store.slices(&key.name.service);
-            let mut plan = plan(service, port, key.family, &slices, &self.view);
-            plan.frontends.retain(|address, _| self.claims.owner(address) == Some(key));
+            let mut plan = plan(service, port, key.family, &slices, &self.context());
+            plan.keep_frontends(|address| self.claims.owner(address) == Some(key));
             Some(plan)
         });
         (key.clone(), plan)

@@ -12,7 +12,7 @@ pub enum Event {
     Services(Update<Service>),
     /// About EndpointSlices.
     Slices(Update<Slice>),
-    /// About Nodes; the store keeps its own only.
+    /// About Nodes, all of them.
     Nodes(Update<Node>),
     /// About `ServiceCIDR`s.
     ServiceCidrs(Update<ServiceCidr>),

@@ -7,6 +7,7 @@
 //! name, so that endpoints may move between slices, and slices between Services.
 
 mod event;
+mod nodes;
 mod rejections;
 #[cfg(test)]
 mod tests;
@@ -15,44 +16,50 @@ pub use event::{Event, Update};
 pub use rejections::Rejections;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+use nodes::Nodes;
+
 use crate::model::{
-    Kind, NamespacedName, Node, Outcome, Rejection, Service, ServiceCidr, Slice, Subject,
+    Kind, NamespacedName, Node, Outcome, Problem, Rejection, Service, ServiceCidr, Slice, Subject,
 };
 
-/// Services, EndpointSlices and the own Node.
+/// Services, EndpointSlices, Nodes and `ServiceCIDR`s.
 #[derive(Clone, Debug)]
 pub struct Store {
-    node_name: Arc<str>,
     services: BTreeMap<NamespacedName, Service>,
+    balanced_at: BTreeMap<IpAddr, BTreeSet<NamespacedName>>,
     slices: BTreeMap<NamespacedName, Slice>,
     slices_of: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     last_of_api_server: Vec<Slice>,
-    node: Option<Node>,
+    nodes: Nodes,
     service_cidrs: BTreeMap<NamespacedName, ServiceCidr>,
     listed: BTreeSet<Kind>,
     dirty: BTreeSet<NamespacedName>,
+    networks_changed: bool,
     rejections: Rejections,
     origins: BTreeMap<Subject, PathBuf>,
 }
 
 impl Store {
-    /// Empty; of all Nodes it keeps the one of this name.
+    /// Empty; the Node of this name is the own one.
     #[must_use]
     pub fn new(node_name: &str) -> Self {
         Self {
-            node_name: node_name.into(),
             services: BTreeMap::new(),
+            balanced_at: BTreeMap::new(),
             slices: BTreeMap::new(),
             slices_of: BTreeMap::new(),
             last_of_api_server: Vec::new(),
-            node: None,
+            nodes: Nodes::new(node_name),
             service_cidrs: BTreeMap::new(),
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            rejections: Rejections::default(),
+            networks_changed: false,
+            rejections: Rejections::of(Problem::InvalidObject),
             origins: BTreeMap::new(),
         }
     }
@@ -75,7 +82,8 @@ impl Store {
     /// well exist.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        [Kind::Service, Kind::EndpointSlice, Kind::Node].iter().all(|k| self.listed.contains(k))
+        let all = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+        all.iter().all(|kind| self.listed.contains(kind))
     }
 
     /// The Service, if there is one to balance.
@@ -102,14 +110,43 @@ impl Store {
 
     /// The node's own name.
     #[must_use]
-    pub fn node_name(&self) -> &Arc<str> {
-        &self.node_name
+    pub const fn node_name(&self) -> &Arc<str> {
+        self.nodes.own_name()
     }
 
-    /// The own Node, if the cluster has described it.
+    /// The own Node, if the cluster has described it. It stays as it was last when it is deleted:
+    /// this machine goes on serving, and nothing may change under live traffic.
     #[must_use]
-    pub fn node(&self) -> Option<&Node> {
-        self.node.as_ref()
+    pub const fn node(&self) -> Option<&Node> {
+        self.nodes.own()
+    }
+
+    /// Whether some Node has this address.
+    #[must_use]
+    pub fn is_of_a_node(&self, address: &IpAddr) -> bool {
+        self.nodes.have(address)
+    }
+
+    /// The pod CIDRs of all Nodes.
+    pub fn pod_cidrs(&self) -> impl Iterator<Item = &IpNet> {
+        self.nodes.pod_cidrs()
+    }
+
+    /// The prefixes of all `ServiceCIDR`s.
+    pub fn service_cidrs(&self) -> impl Iterator<Item = &IpNet> {
+        self.service_cidrs.values().flat_map(|cidr| &cidr.cidrs)
+    }
+
+    /// Whether [`pod_cidrs`](Self::pod_cidrs) or [`service_cidrs`](Self::service_cidrs) changed
+    /// since the last call.
+    pub fn take_networks_changed(&mut self) -> bool {
+        std::mem::take(&mut self.networks_changed)
+    }
+
+    /// Makes the Services dirty that have a LoadBalancer IP at `address`: somebody got or lost it.
+    pub fn touch(&mut self, address: &IpAddr) {
+        let services = self.balanced_at.get(address);
+        self.dirty.extend(services.into_iter().flatten().cloned());
     }
 
     /// The Services that changed, came, went, or whose slices did, since the last call.
@@ -120,6 +157,11 @@ impl Store {
     /// What cannot be used and nobody has been told of yet.
     pub fn take_rejections(&mut self) -> Vec<Rejection> {
         self.rejections.take_news()
+    }
+
+    /// Everything that cannot be used now, whole or in part.
+    pub fn rejected(&self) -> impl Iterator<Item = &Subject> {
+        self.rejections.subjects()
     }
 
     /// The file that an object is in, if it came from one.
@@ -153,9 +195,6 @@ impl Store {
         outcome: Outcome<T>,
         put: Put<T>,
     ) {
-        if kind == Kind::Node && name.name != self.node_name {
-            return;
-        }
         let (object, reasons) = match outcome {
             Outcome::Usable(object, left_out) => (Some(object), left_out),
             Outcome::NotOurs => (None, Vec::new()),
@@ -172,16 +211,22 @@ impl Store {
             Kind::Service => names.extend(self.services.keys().cloned()),
             Kind::EndpointSlice => names.extend(self.slices.keys().cloned()),
             Kind::ServiceCidr => names.extend(self.service_cidrs.keys().cloned()),
-            Kind::Node => {
-                names.extend(self.node.iter().map(|node| NamespacedName::new("", &node.name)));
-            }
+            Kind::Node => names.extend(self.nodes.names()),
         }
         names
     }
 
     fn put_service(&mut self, name: NamespacedName, service: Option<Service>) {
-        if self.services.get(&name) == service.as_ref() {
+        let old = self.services.get(&name);
+        if old == service.as_ref() {
             return;
+        }
+        let before = old.map(|old| old.load_balancer_ips.clone()).unwrap_or_default();
+        for address in before {
+            unlink(&mut self.balanced_at, &address, &name);
+        }
+        for address in service.iter().flat_map(|service| &service.load_balancer_ips) {
+            self.balanced_at.entry(*address).or_default().insert(name.clone());
         }
         self.dirty.insert(name.clone());
         put(&mut self.services, name, service);
@@ -196,7 +241,7 @@ impl Store {
         let after = slice.as_ref().map(|slice| slice.service.clone());
         if let Some(service) = &before {
             self.remember_api_server(service);
-            self.unlink(service, &name);
+            unlink(&mut self.slices_of, service, &name);
         }
         if let Some(service) = &after {
             self.slices_of.entry(service.clone()).or_default().insert(name.clone());
@@ -205,21 +250,15 @@ impl Store {
         put(&mut self.slices, name, slice);
     }
 
-    fn put_node(&mut self, _name: NamespacedName, node: Option<Node>) {
-        self.node = node;
+    fn put_node(&mut self, name: NamespacedName, node: Option<Node>) {
+        let moved = self.nodes.put(name.name, node);
+        self.networks_changed |= moved.pods;
+        moved.addresses.iter().for_each(|address| self.touch(address));
     }
 
     fn put_service_cidr(&mut self, name: NamespacedName, cidr: Option<ServiceCidr>) {
+        self.networks_changed |= self.service_cidrs.get(&name) != cidr.as_ref();
         put(&mut self.service_cidrs, name, cidr);
-    }
-
-    fn unlink(&mut self, service: &NamespacedName, slice: &NamespacedName) {
-        if let Some(names) = self.slices_of.get_mut(service) {
-            names.remove(slice);
-            if names.is_empty() {
-                self.slices_of.remove(service);
-            }
-        }
     }
 
     fn current_slices(&self, service: &NamespacedName) -> Vec<&Slice> {
@@ -247,7 +286,22 @@ fn put<T>(objects: &mut BTreeMap<NamespacedName, T>, name: NamespacedName, objec
     };
 }
 
-fn is_api_server(service: &NamespacedName) -> bool {
+/// Removes `name` from what is known under `key`.
+fn unlink<K: Ord>(
+    index: &mut BTreeMap<K, BTreeSet<NamespacedName>>,
+    key: &K,
+    name: &NamespacedName,
+) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Whether `service` is the API server's own: without it, nobody could tell us its endpoints.
+pub(crate) fn is_api_server(service: &NamespacedName) -> bool {
     &*service.namespace == "default" && &*service.name == "kubernetes"
 }
 

@@ -27,17 +27,22 @@ fn rejections(store: &mut Store) -> Vec<String> {
 
 #[test]
 fn it_is_synced_when_every_kind_has_delivered_its_first_list() {
-    let mut store = Store::new("n1");
-    for event in [
+    let lists = [
         services(&[]),
-        put_slice(slice("d/x", "d/a", ".1 L r")),
+        Event::Slices(Update::Replace(vec![])),
         Event::Nodes(Update::Replace(vec![])),
-    ] {
-        store.apply(event);
-        assert!(!store.is_synced());
+        Event::ServiceCidrs(Update::Replace(vec![])),
+    ];
+    for last in 0..lists.len() {
+        let mut store = Store::new("n1");
+        // A single object is no list.
+        store.apply(put_slice(slice("d/x", "d/a", ".1 L r")));
+        let others = lists.iter().enumerate().filter(|(at, _)| *at != last);
+        others.for_each(|(_, list)| store.apply(list.clone()));
+        assert!(!store.is_synced(), "{:?} is missing", lists[last]);
+        store.apply(lists[last].clone());
+        assert!(store.is_synced());
     }
-    store.apply(Event::Slices(Update::Replace(vec![])));
-    assert!(store.is_synced());
 }
 
 #[test]
@@ -84,17 +89,104 @@ fn a_rejected_object_is_told_once_and_no_longer_kept() {
     assert_eq!(rejections(&mut store), ["service d/a: has no ports"]);
 }
 
+/// A Node with an address and a pod CIDR.
+fn put_node(name: &str, address: &str, pod_cidr: &str) -> Event {
+    let name = NamespacedName::new("", name);
+    let mut node = node("a", address);
+    (node.name, node.pod_cidrs) = (name.name.clone(), vec![pod_cidr.parse().unwrap()]);
+    Event::Nodes(Update::Apply(name, Outcome::Usable(node, vec![])))
+}
+
+fn pod_cidrs(store: &Store) -> Vec<String> {
+    store.pod_cidrs().map(ToString::to_string).collect()
+}
+
 #[test]
-fn other_nodes_are_nobodys_business() {
+fn the_own_node_is_kept_whole_and_as_it_was_last() {
     let mut store = Store::new("n1");
-    let other = NamespacedName::new("", "n2");
-    store.apply(Event::Nodes(Update::Apply(other, Outcome::Rejected("bad".into()))));
-    assert!(store.node().is_none() && rejections(&mut store).is_empty());
+    store.apply(put_node("n2", "192.168.0.3", "10.1.2.0/24"));
+    assert_eq!(store.node(), None);
     let own = usable(&NamespacedName::new("", "n1"), node("a", "192.168.0.2"));
     store.apply(Event::Nodes(Update::Replace(vec![own])));
     assert_eq!(store.node().map(|node| &*node.zone), Some("a"));
+    let gone = NamespacedName::new("", "n1");
+    for gone in [
+        Update::Delete(gone.clone()),
+        Update::Apply(gone, Outcome::Rejected("bad".into())),
+        Update::Replace(vec![]),
+    ] {
+        store.apply(Event::Nodes(gone));
+        assert_eq!(store.node().map(|node| &*node.zone), Some("a"));
+        assert!(store.is_of_a_node(&"192.168.0.2".parse().unwrap()));
+    }
+}
+
+#[test]
+fn the_pods_and_addresses_of_all_nodes_are_known_while_they_exist() {
+    let mut store = Store::new("n1");
+    let has = |store: &Store, ip: &str| store.is_of_a_node(&ip.parse().unwrap());
+    store.apply(put_node("n2", "192.168.0.3", "10.1.2.0/24"));
+    store.apply(put_node("n3", "192.168.0.3", "10.1.3.0/24"));
+    assert_eq!(pod_cidrs(&store), ["10.1.2.0/24", "10.1.3.0/24"]);
+    assert!(store.take_networks_changed() && !store.take_networks_changed());
+    store.apply(Event::Nodes(Update::Delete(NamespacedName::new("", "n2"))));
+    assert!(store.take_networks_changed());
+    assert_eq!(pod_cidrs(&store), ["10.1.3.0/24"]);
+    assert!(has(&store, "192.168.0.3"), "n3 has it still");
+    store.apply(put_node("n3", "192.168.0.4", "10.1.3.0/24"));
+    assert!(!store.take_networks_changed());
+    assert!(!has(&store, "192.168.0.3") && has(&store, "192.168.0.4"));
     store.apply(Event::Nodes(Update::Replace(vec![])));
-    assert_eq!(store.node(), None);
+    assert!(store.take_networks_changed());
+    assert!(pod_cidrs(&store).is_empty() && !has(&store, "192.168.0.4"));
+}
+
+#[test]
+fn nodes_make_only_services_dirty_that_are_balanced_at_their_addresses() {
+    let mut store = Store::new("n1");
+    let balanced = |ip: &str| {
+        let mut service = service("d/a", "10.96.0.1");
+        service.load_balancer_ips.insert(ip.parse().unwrap());
+        services(&[service, crate::model::fixture::service("d/b", "10.96.0.2")])
+    };
+    store.apply(balanced("192.168.0.3"));
+    dirty(&mut store);
+    store.apply(put_node("n3", "192.168.0.4", "10.1.3.0/24"));
+    assert!(dirty(&mut store).is_empty());
+    for event in [
+        put_node("n2", "192.168.0.3", "10.1.2.0/24"),
+        Event::Nodes(Update::Delete(NamespacedName::new("", "n2"))),
+    ] {
+        store.apply(event.clone());
+        assert_eq!(dirty(&mut store), ["d/a"]);
+        store.apply(event);
+        assert!(dirty(&mut store).is_empty());
+    }
+    store.apply(balanced("192.168.0.9"));
+    dirty(&mut store);
+    store.touch(&"192.168.0.3".parse().unwrap());
+    assert!(dirty(&mut store).is_empty());
+    store.touch(&"192.168.0.9".parse().unwrap());
+    assert_eq!(dirty(&mut store), ["d/a"]);
+}
+
+#[test]
+fn service_cidrs_are_known_and_their_changes_told() {
+    let mut store = Store::new("n1");
+    let put = |cidr: &str| {
+        let name = NamespacedName::new("", "kubernetes");
+        let cidrs = [cidr.parse().unwrap()].into();
+        let cidr = ServiceCidr { name: name.clone(), cidrs };
+        Event::ServiceCidrs(Update::Apply(name, Outcome::Usable(cidr, vec![])))
+    };
+    for (cidr, changed) in [("10.96.0.0/16", true), ("10.96.0.0/16", false), ("10.0.0.0/8", true)] {
+        store.apply(put(cidr));
+        assert_eq!(store.take_networks_changed(), changed);
+        assert_eq!(store.service_cidrs().map(ToString::to_string).collect::<Vec<_>>(), [cidr]);
+    }
+    store.apply(Event::ServiceCidrs(Update::Replace(vec![])));
+    assert!(store.take_networks_changed());
+    assert_eq!(store.service_cidrs().count(), 0);
 }
 
 #[test]

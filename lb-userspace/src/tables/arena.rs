@@ -20,6 +20,8 @@ pub(super) struct Span {
 /// The allocator of slots. Free ranges never touch each other and never overlap.
 #[derive(Clone, Debug)]
 pub(super) struct Arena {
+    /// How many slots are taken or rest.
+    unavailable: u32,
     /// Start → length of every free range.
     by_start: BTreeMap<u32, u32>,
     /// The same as (length, start), to find the smallest that fits.
@@ -32,10 +34,19 @@ impl Arena {
     /// `capacity` free slots.
     #[must_use]
     pub(super) fn new(capacity: u32) -> Self {
-        let mut arena =
-            Self { by_start: BTreeMap::new(), by_len: BTreeSet::new(), resting: VecDeque::new() };
+        let mut arena = Self {
+            unavailable: capacity,
+            by_start: BTreeMap::new(),
+            by_len: BTreeSet::new(),
+            resting: VecDeque::new(),
+        };
         arena.insert(Span { start: 0, len: capacity });
         arena
+    }
+
+    /// How many slots are taken, those that rest not included.
+    pub(super) fn taken(&self) -> u32 {
+        self.unavailable - self.resting.iter().map(|(_, span)| span.len).sum::<u32>()
     }
 
     /// `len` slots that are free at `now`; `None` if no free range is long enough.
@@ -100,11 +111,13 @@ impl Arena {
         if span.len > 0 {
             self.by_start.insert(span.start, span.len);
             self.by_len.insert((span.len, span.start));
+            self.unavailable -= span.len;
         }
     }
 
     fn remove(&mut self, span: Span) {
         self.by_start.remove(&span.start);
+        self.unavailable += span.len;
         self.by_len.remove(&(span.len, span.start));
     }
 }
@@ -195,6 +208,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(owners, [1; 64]);
+                let taken: u32 = live.iter().map(|span| span.len).sum();
+                prop_assert_eq!(arena.taken(), taken);
                 let ends: Vec<_> = arena.by_start.iter().map(|(start, len)| start + len).collect();
                 prop_assert!(ends.iter().all(|end| !arena.by_start.contains_key(end)));
                 prop_assert_eq!(arena.by_start.len(), arena.by_len.len());

@@ -32,6 +32,11 @@ impl Ids {
         self.free.len() + self.capacity.saturating_sub(self.fresh) as usize
     }
 
+    /// How many are taken, those that rest not included.
+    pub(super) fn taken(&self) -> usize {
+        self.fresh as usize - 1 - self.free.len() - self.resting.len()
+    }
+
     /// The lowest id that is free at `now`; `None` if there is none.
     pub(super) fn take(&mut self, now: Duration) -> Option<u32> {
         self.wake(now);
@@ -105,6 +110,11 @@ impl BackendIds {
         self.ids.give_back(id, now);
     }
 
+    /// How many are taken, those that rest not included.
+    pub(super) fn taken(&self) -> usize {
+        self.ids.taken()
+    }
+
     /// Frees `id` at once: no map ever held it with its present generation.
     pub(super) fn untake(&mut self, id: u32) {
         let generation = self.generation(id);
@@ -158,8 +168,10 @@ mod tests {
     fn an_id_rests_before_it_is_used_again() {
         let mut ids = Ids::new(2);
         assert_eq!(ids.take(START), Some(1));
+        assert_eq!(ids.taken(), 1);
         ids.give_back(1, START);
         assert_eq!((ids.available(START), ids.take(START)), (0, None));
+        assert_eq!(ids.taken(), 0);
         assert_eq!((ids.available(GRACE), ids.take(GRACE)), (1, Some(1)));
     }
 

@@ -3,9 +3,10 @@
 //! [`Tables`] is bookkeeping in memory; all it does to the world is calling [`Maps::apply`]. It
 //! knows nothing of Kubernetes and reads no clock.
 //!
-//! - Make before break (I4): backends → slots in a free range → the service → its name →
-//!   frontends, and removals the other way round. Between any two writes every visible slot names
-//!   a backend in use, and every frontend a service in use.
+//! - Make before break (I4): backends → slots in a free range → the service → its name → its
+//!   source ranges → frontends, each followed by what is at its address, and removals the other way
+//!   round. Between any two writes every visible slot names a backend in use, every frontend a
+//!   service in use, and a guarded frontend admits whom the old plan and the new one admit.
 //! - All or nothing: whether a plan fits is known before its first write. A service that does not
 //!   fit stays as it was.
 //! - An entry is unknown from before a write until the write has succeeded (`state`), so after
@@ -14,26 +15,32 @@
 //! - Ids and slots that become free are used again after [`GRACE`].
 
 mod arena;
+mod frontends;
 mod ids;
 mod restore;
 mod room;
 mod state;
+mod surroundings;
+mod usage;
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub use usage::{MapUsage, Usage};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lb_common::net::Family;
 
 use self::arena::{Arena, Span};
+use self::frontends::Frontends;
 use self::ids::{BackendIds, Ids};
 use self::room::Room;
 use self::state::State;
+use self::surroundings::Around;
 use self::written::{Member, Written};
-use crate::maps::{
-    BackendId, Capacities, FrontendEntry, MapError, Maps, PerFamily, ServiceId, Write,
-};
-use crate::plan::{FrontendAddress, FrontendUse, ServiceKey, ServicePlan};
+use crate::maps::{BackendId, Capacities, MapError, Maps, PerFamily, ServiceId, Write};
+use crate::plan::{FrontendAddress, ServiceKey, ServicePlan, Surroundings};
 
 /// How long freed ids and slots rest: much longer than a packet stays in the datapath.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -43,8 +50,10 @@ pub const GRACE: Duration = Duration::from_secs(1);
 pub struct Tables {
     capacities: Capacities,
     services: BTreeMap<ServiceKey, Written>,
-    /// Who holds which frontend.
-    frontends: PerFamily<HashMap<FrontendAddress, Holder>>,
+    frontends: PerFamily<Frontends>,
+    /// Source ranges that are, or may be, in the maps.
+    source_ranges: PerFamily<u32>,
+    around: Around,
     service_ids: Ids,
     backend_ids: PerFamily<BackendIds>,
     slots: Arena,
@@ -68,13 +77,7 @@ enum Frees {
     Slots(Vec<Span>),
     Backend(Family, BackendId),
     Service(ServiceId),
-}
-
-/// A frontend's entry: the service that wrote it last, or tried to.
-#[derive(Clone, Copy, Debug)]
-struct Holder {
-    service: ServiceId,
-    state: State<FrontendUse>,
+    SourceRange(Family),
 }
 
 impl Tables {
@@ -85,6 +88,8 @@ impl Tables {
             capacities,
             services: BTreeMap::new(),
             frontends: PerFamily::default(),
+            source_ranges: PerFamily::default(),
+            around: Around::default(),
             service_ids: Ids::new(capacities.services),
             backend_ids: PerFamily::new(|_| BackendIds::new(capacities.backends)),
             slots: Arena::new(capacities.slots),
@@ -126,6 +131,25 @@ impl Tables {
             outcome = outcome.and(self.remove(maps, &key, now));
         }
         outcome.and(self.clear_debris(maps, now))
+    }
+
+    /// Makes the maps hold what `want` says of clients, service CIDRs and interfaces, and nothing
+    /// else about them.
+    ///
+    /// An error does not stop the others; the first is returned, and the call is to be repeated.
+    pub fn apply_surroundings<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+    ) -> Result<(), MapError> {
+        self.around.apply(maps, want)
+    }
+
+    /// Whether some list of the service is, or may be, not empty.
+    #[must_use]
+    pub fn has_endpoints(&self, key: &ServiceKey) -> bool {
+        let written = self.services.get(key);
+        written.is_some_and(|written| written.lists.iter().any(|lists| !lists.slots.is_empty()))
     }
 
     /// The id of a service, if it has one.
@@ -179,8 +203,11 @@ impl Tables {
         }
         let name = || Write::PutServiceName(written.id, key.name.to_string(), key.family);
         written.name.put(maps, (), name)?;
+        let ranges = written::source_ranges(plan);
+        self.put_source_ranges(maps, written, &ranges)?;
         self.put_frontends(maps, key.family, written, plan)?;
         self.drop_frontends(maps, key.family, written, |it| !plan.frontends.contains_key(it))?;
+        self.drop_source_ranges(maps, written, |net| !ranges.contains(net))?;
         self.drop_backends(
             maps,
             key.family,
@@ -216,12 +243,48 @@ impl Tables {
         now: Duration,
     ) -> Result<(), MapError> {
         self.drop_frontends(maps, family, written, |_| true)?;
+        self.drop_source_ranges(maps, written, |_| true)?;
         written.entry.clear(maps, &Write::FreeService(written.id))?;
         for lists in written.lists.drain(..) {
             self.slots.give_back(lists.span, now);
         }
         written.name.clear(maps, &Write::DeleteServiceName(written.id))?;
         self.drop_backends(maps, family, written, |_| true, now)
+    }
+
+    fn put_source_ranges<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        written: &mut Written,
+        ranges: &BTreeSet<IpNet>,
+    ) -> Result<(), MapError> {
+        let id = written.id;
+        for &net in ranges {
+            let state = written.ranges.entry(net).or_insert_with(|| {
+                self.source_ranges[Family::of(&net.addr())] += 1;
+                State::Absent
+            });
+            state.put(maps, (), || Write::PutSourceRange(id, net))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the source ranges that are `unwanted`; no guarded frontend may need them any more.
+    fn drop_source_ranges<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        written: &mut Written,
+        unwanted: impl Fn(&IpNet) -> bool,
+    ) -> Result<(), MapError> {
+        let unwanted: Vec<_> = written.ranges.keys().copied().filter(unwanted).collect();
+        for net in unwanted {
+            if let Some(state) = written.ranges.get_mut(&net) {
+                state.clear(maps, &Write::DeleteSourceRange(written.id, net))?;
+                written.ranges.remove(&net);
+                self.source_ranges[Family::of(&net.addr())] -= 1;
+            }
+        }
+        Ok(())
     }
 
     fn put_frontends<M: Maps>(
@@ -231,27 +294,16 @@ impl Tables {
         written: &mut Written,
         plan: &ServicePlan,
     ) -> Result<(), MapError> {
-        let service = written.id;
         for (&address, &used) in &plan.frontends {
             if let Err(at) = written.frontends.binary_search(&address) {
                 written.frontends.insert(at, address);
             }
-            let holder = self.frontends[family]
-                .entry(address)
-                .or_insert(Holder { service, state: State::Absent });
-            if holder.service != service {
-                *holder = Holder { service, state: State::Unknown };
-            }
-            let FrontendUse { local, external, guarded, closed } = used;
-            let entry = FrontendEntry { service, local, external, guarded, closed };
-            holder.state.put(maps, used, || Write::PutFrontend(address, entry))?;
+            self.frontends[family].put(maps, written.id, address, used)?;
         }
         Ok(())
     }
 
-    /// Gives up the frontends that are `unwanted`. One that another service has taken over is
-    /// left to it; while it is not known whether the taking over worked, it is deleted, since the
-    /// entry may still name this service.
+    /// Gives up the frontends that are `unwanted`.
     fn drop_frontends<M: Maps>(
         &mut self,
         maps: &mut M,
@@ -259,18 +311,8 @@ impl Tables {
         written: &mut Written,
         unwanted: impl Fn(&FrontendAddress) -> bool,
     ) -> Result<(), MapError> {
-        let holders = &mut self.frontends[family];
         while let Some(at) = written.frontends.iter().rposition(&unwanted) {
-            let address = written.frontends[at];
-            if let Some(holder) = holders.get_mut(&address) {
-                let mine = holder.service == written.id;
-                if mine || !holder.state.is_known() {
-                    holder.state.clear(maps, &Write::DeleteFrontend(address))?;
-                }
-                if mine {
-                    holders.remove(&address);
-                }
-            }
+            self.frontends[family].give_up(maps, written.id, written.frontends[at])?;
             written.frontends.remove(at);
         }
         Ok(())
@@ -302,14 +344,7 @@ impl Tables {
 
     fn clear_debris<M: Maps>(&mut self, maps: &mut M, now: Duration) -> Result<(), MapError> {
         for family in [Family::V4, Family::V6] {
-            let holders = &mut self.frontends[family];
-            let nobodys = holders.iter().filter(|(_, holder)| holder.service == restore::NOBODY);
-            let mut addresses: Vec<_> = nobodys.map(|(address, _)| *address).collect();
-            addresses.sort_unstable();
-            for address in addresses {
-                maps.apply(&Write::DeleteFrontend(address))?;
-                holders.remove(&address);
-            }
+            self.frontends[family].clear_nobodys(maps)?;
         }
         while let Some(debris) = self.debris.last() {
             maps.apply(&debris.write)?;
@@ -321,6 +356,7 @@ impl Tables {
                 }
                 Some(Frees::Backend(family, id)) => self.backend_ids[family].give_back(id, now),
                 Some(Frees::Service(id)) => self.service_ids.give_back(id, now),
+                Some(Frees::SourceRange(family)) => self.source_ranges[family] -= 1,
                 Some(Frees::Nothing) | None => {}
             }
         }

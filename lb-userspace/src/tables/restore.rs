@@ -10,18 +10,17 @@ use lb_common::abi::service::SlotRange;
 use lb_common::net::Family;
 
 use super::arena::Span;
+use super::frontends::NOBODY;
 use super::state::State;
+use super::surroundings::Around;
 use super::written::{Lists, Member, Written};
-use super::{Debris, Frees, Holder, Tables};
+use super::{Debris, Frees, Tables};
 use crate::maps::{
     BackendEntry, BackendId, Capacities, FrontendEntry, ServiceId, ServiceState, Snapshot, Write,
     is_of,
 };
 use crate::model::{NamespacedName, Protocol, ServicePortName};
 use crate::plan::{BackendState, FrontendUse, ServiceKey};
-
-/// The holder of frontends that name no service: no service has this id.
-pub(super) const NOBODY: ServiceId = 0;
 
 impl Tables {
     /// The bookkeeping of maps of these `capacities` that hold `snapshot`.
@@ -38,7 +37,9 @@ impl Tables {
                 tables.restore_lists(state, written);
             }
         }
+        tables.restore_source_ranges(snapshot, &mut found);
         tables.restore_frontends(snapshot, &mut found);
+        tables.around = Around::restore(snapshot);
         tables.debris.sort_by_key(|debris| rank(&debris.write));
         tables.services = found.into_values().collect();
         tables
@@ -47,9 +48,11 @@ impl Tables {
     /// Services in use with a name of their own; every other id that anything names is debris.
     fn restore_services(&mut self, snapshot: &Snapshot) -> Found {
         let (mut found, mut keys) = (Found::new(), BTreeSet::new());
-        let named_by_backends = snapshot.backends.values().map(|entry| &entry.service);
+        let named = snapshot.backends.values().map(|entry| &entry.service);
+        let named = named.chain(snapshot.frontends.values().map(|entry| &entry.service));
+        let named = named.chain(snapshot.source_ranges.iter().map(|(id, _)| id));
         let in_use = snapshot.services.keys().chain(snapshot.names.keys());
-        for &id in in_use.chain(named_by_backends).collect::<BTreeSet<_>>() {
+        for &id in in_use.chain(named).collect::<BTreeSet<_>>() {
             let is_free = self.service_ids.reserve(id);
             let name = snapshot.names.get(&id).filter(|_| snapshot.services.contains_key(&id));
             match name.and_then(|(name, family)| parse(name, *family)) {
@@ -114,24 +117,44 @@ impl Tables {
             let family = Family::of(&address.ip);
             let owner =
                 found.get_mut(&entry.service).filter(|(key, _)| is_of(key.family, &address.ip));
-            let holder = match owner {
+            let (service, state) = match owner {
                 Some((_, written)) => {
                     written.frontends.push(address);
                     let FrontendEntry { local, external, guarded, closed, .. } = *entry;
                     let used = FrontendUse { local, external, guarded, closed };
-                    Holder { service: entry.service, state: State::Is(used) }
+                    (entry.service, State::Is(used))
                 }
-                None => Holder { service: NOBODY, state: State::Unknown },
+                None => (NOBODY, State::Unknown),
             };
-            self.frontends[family].insert(address, holder);
+            self.frontends[family].restore(service, address, state);
+        }
+        for (&ip, &entry) in &snapshot.addresses {
+            self.frontends[Family::of(&ip)].restore_address(ip, entry);
+        }
+    }
+
+    /// Source ranges of services that were found, those of the other family too: they go when the
+    /// service is planned. All others are debris.
+    fn restore_source_ranges(&mut self, snapshot: &Snapshot, found: &mut Found) {
+        for &(id, net) in &snapshot.source_ranges {
+            let family = Family::of(&net.addr());
+            self.source_ranges[family] += 1;
+            match found.get_mut(&id) {
+                Some((_, written)) => drop(written.ranges.insert(net, State::Is(()))),
+                None => self.debris.push(Debris {
+                    write: Write::DeleteSourceRange(id, net),
+                    frees: Frees::SourceRange(family),
+                }),
+            }
         }
     }
 }
 
-/// The place of a write that clears debris; the highest comes first. Backends before the name of
-/// their service: until its id is free, nobody takes them for a new service's.
+/// The place of a write that clears debris; the highest comes first. Backends and source ranges
+/// before the name of their service: until its id is free, nobody takes them for a new service's.
 fn rank(write: &Write) -> u8 {
     match write {
+        Write::DeleteSourceRange(..) => 3,
         Write::FreeService(_) => 2,
         Write::FreeBackend(..) => 1,
         _ => 0,

@@ -10,8 +10,10 @@ use lb_common::net::Family;
 
 use super::Tables;
 use super::state::State;
-use super::written::{Member, Written};
-use crate::maps::{BackendId, MapError, ServiceId, backends_map, frontends_map};
+use super::written::{Member, Written, source_ranges};
+use crate::maps::{
+    BackendId, MapError, ServiceId, addresses_map, backends_map, frontends_map, source_ranges_map,
+};
 use crate::plan::{ServiceKey, ServicePlan};
 
 /// Where a plan that fits goes.
@@ -37,6 +39,7 @@ impl Tables {
         now: Duration,
     ) -> Result<Room, MapError> {
         self.check_frontends(family, plan)?;
+        self.check_source_ranges(family, written, plan)?;
         let newcomers = self.add_members(family, written, plan, now)?;
         let wanted = written.wanted(plan);
         let cluster = wanted.cluster();
@@ -55,10 +58,30 @@ impl Tables {
     }
 
     fn check_frontends(&self, family: Family, plan: &ServicePlan) -> Result<(), MapError> {
-        let held = &self.frontends[family];
-        let new = plan.frontends.keys().filter(|address| !held.contains_key(*address)).count();
-        if held.len() + new > self.capacities.frontends as usize {
-            return Err(MapError::full(frontends_map(family), self.capacities.frontends));
+        let (capacity, held) = (self.capacities.frontends, &self.frontends[family]);
+        let new = plan.frontends.keys().filter(|address| !held.holds(address)).count();
+        if held.len() + new > capacity as usize {
+            return Err(MapError::full(frontends_map(family), capacity));
+        }
+        let addresses: BTreeSet<_> = plan.frontends.keys().map(|address| address.ip).collect();
+        let new = addresses.iter().filter(|ip| !held.is_at(ip)).count();
+        if held.addresses() + new > capacity as usize {
+            return Err(MapError::full(addresses_map(family), capacity));
+        }
+        Ok(())
+    }
+
+    fn check_source_ranges(
+        &self,
+        family: Family,
+        written: &Written,
+        plan: &ServicePlan,
+    ) -> Result<(), MapError> {
+        let (capacity, held) = (self.capacities.source_ranges, self.source_ranges[family]);
+        let wanted = source_ranges(plan);
+        let new = wanted.iter().filter(|net| !written.ranges.contains_key(net)).count();
+        if held as usize + new > capacity as usize {
+            return Err(MapError::full(source_ranges_map(family), capacity));
         }
         Ok(())
     }
@@ -94,6 +117,7 @@ impl Tables {
             && written.name == State::Absent
             && written.members.is_empty()
             && written.lists.is_empty()
+            && written.ranges.is_empty()
             && written.frontends.is_empty();
         if is_blank {
             self.service_ids.untake(written.id);

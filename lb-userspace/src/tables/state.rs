@@ -18,7 +18,7 @@ pub(super) enum State<T> {
     Is(T),
 }
 
-impl<T: Copy + PartialEq> State<T> {
+impl<T: PartialEq> State<T> {
     /// Makes the entry hold `value` through `write`, unless it does already.
     pub(super) fn put<M: Maps>(
         &mut self,
@@ -26,7 +26,7 @@ impl<T: Copy + PartialEq> State<T> {
         value: T,
         write: impl FnOnce() -> Write,
     ) -> Result<(), MapError> {
-        if *self == Self::Is(value) {
+        if self.is(&value) {
             return Ok(());
         }
         *self = Self::Unknown;
@@ -37,13 +37,18 @@ impl<T: Copy + PartialEq> State<T> {
 
     /// Makes the entry absent through `write`, unless it is already.
     pub(super) fn clear<M: Maps>(&mut self, maps: &mut M, write: &Write) -> Result<(), MapError> {
-        if *self == Self::Absent {
+        if matches!(self, Self::Absent) {
             return Ok(());
         }
         *self = Self::Unknown;
         maps.apply(write)?;
         *self = Self::Absent;
         Ok(())
+    }
+
+    /// Whether the entry is known to hold `value`.
+    pub(super) fn is(&self, value: &T) -> bool {
+        matches!(self, Self::Is(held) if held == value)
     }
 
     /// Whether it is known what the entry holds.

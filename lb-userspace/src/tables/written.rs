@@ -1,7 +1,9 @@
 //! What is in the maps for one service.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use lb_common::abi::service::SlotRange;
 
 use super::arena::Span;
@@ -21,6 +23,8 @@ pub(super) struct Written {
     pub(super) lists: Vec<Lists>,
     /// The frontends it has put and not given up; sorted. Another service may hold them by now.
     pub(super) frontends: Vec<FrontendAddress>,
+    /// The source ranges it has put and not removed.
+    pub(super) ranges: BTreeMap<IpNet, State<()>>,
 }
 
 /// A backend of the service.
@@ -56,6 +60,7 @@ impl Written {
             members: Vec::new(),
             lists: Vec::new(),
             frontends: Vec::new(),
+            ranges: BTreeMap::new(),
         }
     }
 
@@ -171,6 +176,11 @@ impl Lists {
             affinity_s: plan.affinity_s,
         }
     }
+}
+
+/// The source ranges of `plan` as the maps have them: nothing behind a prefix counts.
+pub(super) fn source_ranges(plan: &ServicePlan) -> BTreeSet<IpNet> {
+    plan.source_ranges.iter().map(IpNet::trunc).collect()
 }
 
 /// An empty list is always the same, wherever it would stand.

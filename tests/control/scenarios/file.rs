@@ -1,6 +1,6 @@
 //! A scenario as a file: YAML documents, separated by a line `---`.
 //!
-//! - A Service, `EndpointSlice` or Node is applied: created or replaced. The own Node is `n1`.
+//! - A Service, `EndpointSlice`, Node or `ServiceCIDR` is applied: created or replaced. The own Node is `n1`.
 //! - `kind: Delete` removes the one that `object` names: `service demo/web`, `node n1`.
 //! - `kind: Expect` ends a burst of changes: now the maps are as the text `maps` says, and
 //!   `rejections` are what was said about objects since the last time. With `witnessed: true`, only
@@ -121,6 +121,9 @@ fn event(mut value: Value) -> Result<Event, String> {
         ("discovery.k8s.io/v1", "EndpointSlice") => {
             Ok(Event::Slices(applied(value, convert::slice)?))
         }
+        ("networking.k8s.io/v1", "ServiceCIDR") => {
+            Ok(Event::ServiceCidrs(applied(value, convert::service_cidr)?))
+        }
         (_, "Delete") => deleted(&own::<Delete>(&mut value)?.object),
         (version, kind) => Err(format!("{version:?} {kind:?} is no kind that scenarios know")),
     }
@@ -142,7 +145,8 @@ fn deleted(object: &str) -> Result<Event, String> {
         "service" => Ok(Event::Services(Update::Delete(name))),
         "endpointslice" => Ok(Event::Slices(Update::Delete(name))),
         "node" => Ok(Event::Nodes(Update::Delete(name))),
-        other => Err(format!("object: {other} is no kind; use service, endpointslice or node")),
+        "servicecidr" => Ok(Event::ServiceCidrs(Update::Delete(name))),
+        other => Err(format!("object: {other} is no kind that scenarios know")),
     }
 }
 

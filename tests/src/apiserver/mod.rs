@@ -2,8 +2,7 @@
 //!
 //! It keeps a few kinds of objects (see [`RESOURCES`]), lists them in pages, watches them with
 //! selectors and bookmarks, and can be told to disconnect, to forget its history (410 Gone), to hang,
-//! to refuse, to hold back one kind and to
-//! talk garbage. It checks nothing of what an object says beyond its name.
+//! to refuse, to hold back one kind, not to know one, and to talk garbage. It checks nothing of what an object says beyond its name.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -66,20 +65,25 @@ impl ApiServer {
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        Self::serve(listener.expect("listen on a free port of 127.0.0.1"))
+        Self::serve(listener.expect("listen on a free port of 127.0.0.1"), Arc::default())
     }
 
     /// Starts one at an address of a namespace: the router's is reached by every node.
     #[must_use]
     pub fn start_in(ns: &Namespace, address: SocketAddr) -> Self {
-        let listener = ns.run(|| TcpListener::bind(address));
-        Self::serve(listener.unwrap_or_else(|error| panic!("listen on {address}: {error}")))
+        Self::serve(listen(ns, address), Arc::default())
     }
 
-    fn serve(listener: TcpListener) -> Self {
+    /// The same server, with the same objects and troubles, at an address of another namespace: for
+    /// agents of another lab.
+    #[must_use]
+    pub fn also_in(&self, ns: &Namespace, address: SocketAddr) -> Self {
+        Self::serve(listen(ns, address), Arc::clone(&self.shared))
+    }
+
+    fn serve(listener: TcpListener, shared: Arc<Shared>) -> Self {
         let address = listener.local_addr().expect("a listener has an address");
         listener.set_nonblocking(true).expect("make a listener non-blocking");
-        let shared = Arc::new(Shared::default());
         let router = routes::routes(&shared);
         let daemon = Daemon::start(|| async {
             let listener =
@@ -158,6 +162,21 @@ impl ApiServer {
         self.shared.change(|state| state.held = None);
     }
 
+    /// Answers as an older API server, which does not have a resource such as `servicecidrs`; running
+    /// watches of it go on.
+    pub fn lack(&self, plural: &str) {
+        self.shared.change(|state| state.lacking = Some(plural.to_owned()));
+    }
+
+    /// All objects of a resource such as `events` now, ordered by namespace and name.
+    #[track_caller]
+    #[must_use]
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        let resource = resource::of_plural(plural)
+            .unwrap_or_else(|| panic!("the lab's API server has no resource {plural}"));
+        self.shared.state().store.all(resource)
+    }
+
     /// Every request so far as `METHOD path?query`, the query decoded.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -190,6 +209,8 @@ struct State {
     trouble: Trouble,
     /// The last part of the paths whose requests wait.
     held: Option<String>,
+    /// The last part of the paths that there are not.
+    lacking: Option<String>,
     gone: Gone,
     /// How often watches were disconnected: one that began under another number ends.
     disconnects: u64,
@@ -203,9 +224,14 @@ impl State {
     /// What happens to requests for this path now.
     fn trouble_of(&self, path: &str) -> Trouble {
         match &self.held {
-            Some(held) if path.rsplit('/').next() == Some(held) => Trouble::Pause,
+            Some(held) if is_of(path, held) => Trouble::Pause,
             _ => self.trouble,
         }
+    }
+
+    /// Whether there is no such path.
+    fn lacks(&self, path: &str) -> bool {
+        self.lacking.as_ref().is_some_and(|lacking| is_of(path, lacking))
     }
 }
 
@@ -220,6 +246,16 @@ impl Shared {
         self.changed.send_replace(());
         result
     }
+}
+
+/// Whether a path is that of a collection such as `services`.
+fn is_of(path: &str, plural: &str) -> bool {
+    path.rsplit('/').next() == Some(plural)
+}
+
+fn listen(ns: &Namespace, address: SocketAddr) -> TcpListener {
+    let listener = ns.run(|| TcpListener::bind(address));
+    listener.unwrap_or_else(|error| panic!("listen on {address}: {error}"))
 }
 
 /// JSON is YAML too, and needs no quoting rules.

@@ -58,6 +58,9 @@ async fn troubled(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     let mut changed = shared.changed.subscribe();
     loop {
         changed.borrow_and_update();
+        if shared.state().lacks(request.uri().path()) {
+            return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+        }
         let trouble = shared.state().trouble_of(request.uri().path());
         match trouble {
             Trouble::None => return next.run(request).await,

@@ -42,6 +42,12 @@ impl Refusal {
         }
     }
 
+    /// A version that this server has not come to: etcd was restored from a backup.
+    pub(super) fn too_large(version: u64, newest: u64) -> Self {
+        let message = format!("Too large resource version: {version}, current: {newest}");
+        Self { code: 504, reason: "Timeout", message }
+    }
+
     /// The `Status` object.
     pub(super) fn to_json(&self) -> Value {
         json!({

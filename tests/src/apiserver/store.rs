@@ -114,6 +114,11 @@ impl Store {
         self.objects.get(key).cloned().ok_or_else(|| Refusal::not_found(&key.shown()))
     }
 
+    pub(super) fn all(&self, resource: &Resource) -> Vec<Value> {
+        let of_it = self.objects.iter().filter(|(key, _)| key.resource == resource.plural);
+        of_it.map(|(_, object)| object.clone()).collect()
+    }
+
     pub(super) fn create(&mut self, resource: &Resource, object: Value) -> Result<Value, Refusal> {
         let key = Key::of(resource, &object);
         if self.objects.contains_key(&key) {
@@ -189,17 +194,20 @@ impl Store {
     }
 
     fn check_kept(&self, version: u64) -> Result<(), Refusal> {
+        if version > self.version {
+            return Err(Refusal::too_large(version, self.version));
+        }
         if version < self.oldest { Err(Refusal::gone(version, self.oldest)) } else { Ok(()) }
     }
 
     fn put(&mut self, key: Key, mut object: Value) -> Value {
         let before = self.objects.get(&key).cloned();
         let version = self.version + 1;
-        let uid = before
-            .as_ref()
-            .map_or(json!(format!("uid-{version}")), |old| old["metadata"]["uid"].clone());
-        object["metadata"]["uid"] = uid;
-        object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let first = json!({"uid": format!("uid-{version}"), "creationTimestamp": created(version)});
+        let birth = before.as_ref().map_or(&first, |old| &old["metadata"]);
+        for field in ["uid", "creationTimestamp"] {
+            object["metadata"][field] = birth[field].clone();
+        }
         stamp(&mut object, version);
         self.objects.insert(key.clone(), object.clone());
         self.record(key, before, Some(object.clone()));
@@ -225,6 +233,12 @@ fn event(change: &Change, scope: &Scope) -> Option<Value> {
     let mut object = object.clone();
     stamp(&mut object, change.version);
     Some(json!({"type": kind, "object": object}))
+}
+
+/// A second passes with every version: what is created later is younger.
+fn created(version: u64) -> String {
+    let (hours, minutes, seconds) = (version / 3600 % 24, version / 60 % 60, version % 60);
+    format!("2026-01-01T{hours:02}:{minutes:02}:{seconds:02}Z")
 }
 
 fn stamp(object: &mut Value, version: u64) {

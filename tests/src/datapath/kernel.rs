@@ -1,6 +1,7 @@
 //! The kernel side of a datapath test: the real object, real maps, `BPF_PROG_TEST_RUN`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
@@ -263,5 +264,48 @@ impl Kernel {
 
     fn map(&mut self, name: &str) -> &mut Map {
         self.ebpf.map_mut(name).expect(name)
+    }
+}
+
+/// What the tests need that write these maps as the agent does.
+impl Kernel {
+    /// A handle on the map called `name`, as an agent opens it.
+    ///
+    /// # Panics
+    ///
+    /// If the object has no such map.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not give it.
+    pub fn map_data(&self, name: &str) -> Result<MapData, aya::maps::MapError> {
+        let (Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)) = self.ebpf.map(name).unwrap_or_else(|| panic!("no map {name}"))
+        else {
+            panic!("{name} is of a type that no map of ours is")
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned().expect("a file descriptor");
+        MapData::from_fd(fd)
+    }
+
+    /// Removes all flow entries.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be removed.
+    pub fn forget_flows(&mut self) {
+        self.forget::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4);
+        self.forget::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6);
+    }
+
+    fn forget<K: Pod + Ord, V: Pod>(&mut self, name: &str) {
+        let entries = self.entries::<K, V>(name);
+        let mut map: HashMap<_, K, V> = self.map(name).try_into().expect("a hash");
+        for (key, _) in entries {
+            map.remove(&key).expect("remove an entry");
+        }
     }
 }

@@ -26,6 +26,13 @@ use lb_common::tables::Tables as _;
 use lb_common::verdict::Verdict;
 use nix::time::{ClockId, clock_gettime};
 
+/// On to the next program.
+pub const TC_ACT_UNSPEC: i32 = -1;
+/// Gone.
+pub const TC_ACT_SHOT: i32 = 2;
+/// Back out of the interface it came by.
+pub const TC_ACT_REDIRECT: i32 = 7;
+
 /// The kernel object under test.
 #[must_use]
 pub fn object() -> &'static [u8] {
@@ -145,7 +152,7 @@ impl Datapath {
 }
 
 /// Flow entries without their time, which the two executions read one after the other.
-fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
+pub(crate) fn timeless<K, A: Copy>(flows: Vec<(K, Flow<A>)>) -> Vec<(K, Flow<A>)> {
     flows.into_iter().map(|(key, flow)| (key, Flow { seen: Ticks(0), ..flow })).collect()
 }
 
@@ -160,10 +167,8 @@ fn earlier(affinity: Affinity, ticks: u32) -> Affinity {
 }
 
 /// The TC action that a verdict stands for.
-fn action(verdict: Verdict) -> i32 {
-    const TC_ACT_UNSPEC: i32 = -1;
-    const TC_ACT_SHOT: i32 = 2;
-    const TC_ACT_REDIRECT: i32 = 7;
+#[must_use]
+pub fn action(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
         Verdict::Reject => TC_ACT_REDIRECT,
@@ -172,7 +177,12 @@ fn action(verdict: Verdict) -> i32 {
 }
 
 /// The time as the kernel programs read it.
-fn now() -> Ticks {
+///
+/// # Panics
+///
+/// If the clock cannot be read.
+#[must_use]
+pub fn now() -> Ticks {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock every kernel has");
     let ns = u64::try_from(time.tv_sec()).expect("after boot") * 1_000_000_000
         + u64::try_from(time.tv_nsec()).expect("below a second");

@@ -55,7 +55,7 @@ impl Manifests {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Protocol, node, service, slice};
+    use super::super::{Protocol, node, service, service_cidr, slice};
     use super::*;
 
     #[test]
@@ -66,8 +66,12 @@ mod tests {
         let endpoints = slice("default/web-1").service("web").port("", 8080, Protocol::Udp);
         let endpoints =
             endpoints.endpoint("fd00:10:1::2").on("true").endpoint("::1").terminating(true);
-        let objects =
-            [web.object(), endpoints.object(), node("0x1").address("1.2").zone("~").object()];
+        let objects = [
+            web.object(),
+            endpoints.object(),
+            node("0x1").address("1.2").zone("~").object(),
+            service_cidr("a").cidr("10.96.0.0/16").object(),
+        ];
         let manifests = Manifests::new();
         manifests.write("all.yaml", &objects);
         manifests.write("all.yaml", &objects);

@@ -19,11 +19,13 @@ use serde_json::{Value, json};
 mod manifests;
 mod node;
 mod service;
+mod service_cidr;
 mod slice;
 
 pub use manifests::Manifests;
 pub use node::{Node, node};
 pub use service::{Service, service};
+pub use service_cidr::{ServiceCidr, service_cidr};
 pub use slice::{Slice, slice};
 
 /// A transport protocol, as the API spells it.

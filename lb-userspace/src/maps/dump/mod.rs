@@ -4,8 +4,10 @@
 //! maps that say the same with different ids read the same.
 
 mod flow;
+mod prefix;
 
 pub use flow::FlowRow;
+pub use prefix::{AddressRow, ClientRow, InterfaceRow, ServiceCidrRow, SourceRangeRow};
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
@@ -35,9 +37,20 @@ pub struct Dump {
     pub services: Vec<ServiceRow>,
     /// `BACKENDS_*` in use, by family and id.
     pub backends: Vec<BackendRow>,
+    /// `ADDRESSES_*`, by address.
+    pub addresses: Vec<AddressRow>,
+    /// `SRC_RANGES_*`, by service and prefix.
+    pub source_ranges: Vec<SourceRangeRow>,
+    /// `CLIENTS_*`, by prefix.
+    pub clients: Vec<ClientRow>,
+    /// `SVC_CIDRS_*`, by prefix.
+    pub service_cidrs: Vec<ServiceCidrRow>,
+    /// `INTERFACES`, by index.
+    pub interfaces: Vec<InterfaceRow>,
 }
 
 /// A frontend.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in the map")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FrontendRow {
     /// The map it is in.
@@ -50,6 +63,10 @@ pub struct FrontendRow {
     pub local: bool,
     /// A NodePort, LoadBalancer or external address.
     pub external: bool,
+    /// Only clients in the service's source ranges may use it.
+    pub guarded: bool,
+    /// Other ports of its address are rejected.
+    pub closed: bool,
 }
 
 /// A service: one port of a Kubernetes Service in one family.
@@ -125,16 +142,26 @@ impl Dump {
             frontends: frontends(snapshot),
             services: services(snapshot),
             backends: backends(snapshot),
+            addresses: prefix::addresses(snapshot),
+            source_ranges: prefix::source_ranges(snapshot),
+            clients: prefix::clients(snapshot),
+            service_cidrs: prefix::service_cidrs(snapshot),
+            interfaces: prefix::interfaces(snapshot),
         }
     }
 
-    /// One line a row: frontends, services, backends; each sorted.
+    /// One line a row, in the order of the fields; each sorted.
     #[must_use]
     pub fn text(&self, ids: Ids) -> String {
-        let mut lines: [Vec<String>; 3] = [
+        let mut lines: [Vec<String>; 8] = [
             self.frontends.iter().map(|row| row.line(ids)).collect(),
             self.services.iter().map(|row| row.line(ids)).collect(),
             self.backends.iter().map(|row| row.line(ids)).collect(),
+            self.addresses.iter().map(ToString::to_string).collect(),
+            self.source_ranges.iter().map(|row| row.line(ids)).collect(),
+            self.clients.iter().map(ToString::to_string).collect(),
+            self.service_cidrs.iter().map(ToString::to_string).collect(),
+            self.interfaces.iter().map(ToString::to_string).collect(),
         ];
         if ids == Ids::Masked {
             for lines in &mut lines {
@@ -150,7 +177,12 @@ impl FrontendRow {
     #[must_use]
     pub fn line(&self, ids: Ids) -> String {
         let mut line = format!("{} {} service={}", self.map, self.address, self.service.text(ids));
-        let flags = words(&[("external", self.external), ("local", self.local)]);
+        let flags = words(&[
+            ("closed", self.closed),
+            ("external", self.external),
+            ("guarded", self.guarded),
+            ("local", self.local),
+        ]);
         if !flags.is_empty() {
             push(&mut line, format_args!(" flags={flags}"));
         }
@@ -244,6 +276,8 @@ fn frontends(snapshot: &Snapshot) -> Vec<FrontendRow> {
         service: ServiceRef::new(entry.service, snapshot),
         local: entry.local,
         external: entry.external,
+        guarded: entry.guarded,
+        closed: entry.closed,
     };
     snapshot.frontends.iter().map(row).collect()
 }

@@ -3,19 +3,35 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aya::maps::Array;
-use lb_common::abi::counter;
-use lb_common::abi::flow::Hook;
+use aya::Pod;
+use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::{Array, Map, PerCpuArray};
+use ipnet::IpNet;
+use lb_common::abi::address::{At, ServiceCidr};
+use lb_common::abi::backend::Backend;
+use lb_common::abi::counter::Counter;
+use lb_common::abi::flow::{Flow, FlowKey, Hook};
+use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::SlotRange;
+use lb_common::abi::{capacity, counter};
 use lb_common::clock::Ticks;
-use lb_common::net::protocol;
+use lb_common::net::{Address, Port, protocol};
 use nix::mount::{MsFlags, mount, umount};
 
 use super::*;
 use crate::maps::fake::Fake;
+use crate::maps::{
+    AddressEntry, BackendEntry, FrontendEntry, addresses_map, backends_map, clients_map, flows_map,
+    frontends_map, service_cidrs_map, source_ranges_map,
+};
+use crate::model::Protocol;
+use crate::plan::{Client, FrontendAddress};
 
 /// `BPF_F_MMAPABLE`, since Linux 5.5.
 const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_NO_PREALLOC`, without which there are no tries.
+const NO_PREALLOC: u32 = 1;
 
 const SMALL: Capacities = Capacities {
     frontends: 2,
@@ -72,11 +88,15 @@ fn kernel_maps() -> KernelMaps {
     names.pin(pins.path(map::SERVICE_NAMES)).unwrap();
     let counters = PerCpuArray::<_, u64>::create(counter::CAPACITY, 0).unwrap();
     counters.pin(pins.path(map::COUNTERS)).unwrap();
+    let interfaces = HashMap::<_, u32, u32>::create(8, 0).unwrap();
+    interfaces.pin(pins.path(map::INTERFACES)).unwrap();
     KernelMaps::from_pins(pins.0.path()).unwrap()
 }
 
-fn pin_twins<A: Address>(pins: &Pins)
+fn pin_twins<A: Address + Pod>(pins: &Pins)
 where
+    Ranged<A>: Pod,
+    ServiceCidr<A>: Pod,
     FrontendKey<A>: Pod,
     Backend<A>: Pod,
     FlowKey<A>: Pod,
@@ -88,6 +108,14 @@ where
     backends.pin(pins.path(backends_map(A::FAMILY))).unwrap();
     let flows = HashMap::<_, FlowKey<A>, Flow<A>>::create(SMALL.flows, 0).unwrap();
     flows.pin(pins.path(flows_map(A::FAMILY))).unwrap();
+    let addresses = HashMap::<_, A, At>::create(SMALL.frontends, 0).unwrap();
+    addresses.pin(pins.path(addresses_map(A::FAMILY))).unwrap();
+    let ranges = LpmTrie::<_, Ranged<A>, u32>::create(SMALL.source_ranges, NO_PREALLOC).unwrap();
+    ranges.pin(pins.path(source_ranges_map(A::FAMILY))).unwrap();
+    let clients = LpmTrie::<_, A, u32>::create(SMALL.clients, NO_PREALLOC).unwrap();
+    clients.pin(pins.path(clients_map(A::FAMILY))).unwrap();
+    let cidrs = Array::<_, ServiceCidr<A>>::create(capacity::SERVICE_CIDRS, MMAPABLE).unwrap();
+    cidrs.pin(pins.path(service_cidrs_map(A::FAMILY))).unwrap();
 }
 
 fn frontend(address: &str, protocol: Protocol) -> FrontendAddress {
@@ -108,6 +136,55 @@ fn put_backend(id: BackendId, address: &str, serving: bool, local: bool) -> Writ
         in_local_list: local,
     };
     Write::PutBackend(entry.family(), id, entry)
+}
+
+fn net(prefix: &str) -> IpNet {
+    prefix.parse().unwrap()
+}
+
+fn nets(prefixes: &[&str]) -> Vec<IpNet> {
+    prefixes.iter().map(|prefix| net(prefix)).collect()
+}
+
+/// What is written of addresses, prefixes and interfaces, while service 1 is guarded and closed.
+fn prefix_writes() -> Vec<Write> {
+    let (pod, node) =
+        (Client { pod: true, ..Client::default() }, Client { node: true, ..Client::default() });
+    let both = Client { node: true, untold: true, pod: false };
+    let closed = |closed| AddressEntry { closed };
+    let guarded = FrontendEntry { service: 1, guarded: true, closed: true, ..Default::default() };
+    let v4 = frontend("10.96.0.10:80", Protocol::Tcp);
+    vec![
+        Write::PutSourceRange(1, net("203.0.113.200/25")),
+        Write::PutSourceRange(1, net("0.0.0.0/0")),
+        Write::PutSourceRange(2, net("203.0.113.128/25")),
+        Write::PutSourceRange(2, net("2001:db8::/33")),
+        Write::PutFrontend(v4, guarded),
+        Write::PutAddress(v4.ip, closed(true)),
+        Write::PutAddress("fd96::a".parse().unwrap(), closed(false)),
+        Write::PutAddress(v4.ip, closed(false)),
+        Write::DeleteSourceRange(1, net("203.0.113.128/25")),
+        Write::DeleteSourceRange(2, net("203.0.113.128/26")),
+        Write::PutAddress("10.96.0.99".parse().unwrap(), closed(false)),
+        Write::DeleteAddress("10.96.0.99".parse().unwrap()),
+        Write::DeleteAddress("10.96.0.99".parse().unwrap()),
+        Write::PutClient(net("10.244.0.0/16"), pod),
+        Write::PutClient(net("10.244.3.1/32"), node),
+        Write::PutClient(net("::/0"), Client { untold: true, ..Client::default() }),
+        Write::PutClient(net("fd00::9/128"), both),
+        Write::PutClient(net("10.244.0.9/16"), node),
+        Write::DeleteClient(net("10.244.3.1/32")),
+        Write::DeleteClient(net("10.244.3.1/32")),
+        Write::PutServiceCidrs(Family::V4, nets(&["10.96.0.0/12", "172.30.0.0/31"])),
+        Write::PutServiceCidrs(Family::V6, nets(&["fd96::/108", "fd97::/48", "fd98::1/128"])),
+        Write::PutServiceCidrs(Family::V6, nets(&["fd97::/64", "fd98::/112"])),
+        Write::PutServiceCidrs(Family::V4, vec![net("10.96.0.0/16"); 8]),
+        Write::PutServiceCidrs(Family::V4, vec![]),
+        Write::PutWorkloadInterface(7),
+        Write::PutWorkloadInterface(u32::MAX),
+        Write::DeleteInterface(7),
+        Write::DeleteInterface(7),
+    ]
 }
 
 /// One of every kind of write, each after what it needs.
@@ -155,7 +232,7 @@ fn the_kernel_holds_what_memory_holds_after_every_write() {
     }
     let (mut kernel, mut fake) = (kernel_maps(), Fake::new(SMALL));
     assert_eq!(kernel.capacities(), fake.capacities());
-    for write in writes() {
+    for write in writes().into_iter().chain(prefix_writes()) {
         kernel.apply(&write).unwrap();
         fake.apply(&write).unwrap();
         assert_eq!(kernel.snapshot().unwrap(), fake.snapshot().unwrap(), "{write:?}");
@@ -186,7 +263,19 @@ fn a_full_map_names_the_setting_to_raise() {
             Write::PutSlots { offset: 599, backends: vec![1, 1] },
             Write::PutService(4, lists),
             put_backend(8, "10.1.0.2:80", true, true),
+            Write::PutServiceCidrs(Family::V4, vec![net("10.96.0.0/16"); 9]),
         ])
+        .chain((1u8..=3).map(|host| {
+            Write::PutAddress([10, 96, 0, host].into(), AddressEntry { closed: false })
+        }))
+        .chain((0u8..=8).map(|length| {
+            Write::PutClient(IpNet::new_assert([10, 0, 0, 0].into(), length + 8), Client::default())
+        }))
+        .chain(
+            (0u8..=8).map(|length| {
+                Write::PutSourceRange(1, IpNet::new_assert([0xfd; 16].into(), length))
+            }),
+        )
         .filter_map(|write| maps.apply(&write).err())
         .map(|error| error.to_string());
     let mut next = || refusals.next().unwrap();
@@ -194,6 +283,25 @@ fn a_full_map_names_the_setting_to_raise() {
     assert_eq!(next(), "map SLOTS is full at 600 entries; raise --max-slots");
     assert_eq!(next(), "map SERVICES is full at 4 entries; raise --max-services");
     assert_eq!(next(), "map BACKENDS_V4 is full at 8 entries; raise --max-backends");
+    let fixed = "map SVC_CIDRS_V4 is full at 8 entries; its size is fixed, so have fewer of them";
+    assert_eq!(next(), fixed);
+    assert_eq!(next(), "map ADDRESSES_V4 is full at 2 entries; raise --max-frontends");
+    assert_eq!(next(), "map CLIENTS_V4 is full at 8 entries; raise --max-clients");
+    assert_eq!(next(), "map SRC_RANGES_V6 is full at 8 entries; raise --max-source-ranges");
+    assert_eq!(refusals.next(), None);
+}
+
+#[test]
+fn what_is_of_the_other_family_or_everything_is_refused() {
+    if !can_create_maps() {
+        return;
+    }
+    let mut maps = kernel_maps();
+    for prefix in ["fd96::/64", "0.0.0.0/0"] {
+        let error = maps.apply(&Write::PutServiceCidrs(Family::V4, vec![net(prefix)])).unwrap_err();
+        assert!(matches!(error, MapError::Kernel { map: map::SERVICE_CIDRS_V4, .. }), "{error}");
+    }
+    assert_eq!(maps.snapshot().unwrap(), Snapshot::default());
 }
 
 #[test]
@@ -257,6 +365,7 @@ fn flows_and_counters_are_read() {
     let on_each_cpu = vec![2; aya::util::nr_cpus().unwrap()];
     let total = 2 * on_each_cpu.len() as u64;
     maps.counters
+        .0
         .set(Counter::RejectNoEndpoint as u32, on_each_cpu.try_into().unwrap(), 0)
         .unwrap();
     let row = |row: &CounterRow| (row.name == "reject_no_endpoint").then_some(row.value);

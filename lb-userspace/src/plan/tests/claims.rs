@@ -17,6 +17,7 @@ fn the_service_created_first_keeps_the_frontend_and_the_next_one_inherits_it() {
     now.put(with_external_ip("d/young", "10.96.0.1", 20));
     now.put(with_external_ip("d/middle", "10.96.0.2", 15));
     assert_eq!(now.owner("192.0.2.1"), "d/middle");
+    assert_eq!(now.conflicts(), (1, 1));
     assert_eq!(
         now.rejections(),
         [
@@ -26,6 +27,7 @@ fn the_service_created_first_keeps_the_frontend_and_the_next_one_inherits_it() {
 
     now.put(with_external_ip("d/old", "10.96.0.3", 10));
     assert_eq!(now.owner("192.0.2.1"), "d/old");
+    assert_eq!(now.conflicts(), (1, 2));
     assert_eq!(
         now.rejections(),
         [
@@ -40,6 +42,7 @@ fn the_service_created_first_keeps_the_frontend_and_the_next_one_inherits_it() {
     now.put(service("d/middle", "10.96.0.2"));
     assert_eq!(now.owner("192.0.2.1"), "d/young");
     assert!(now.rejections().is_empty());
+    assert_eq!(now.conflicts(), (0, 0));
     now.delete("d/young");
     assert_eq!(now.owner("192.0.2.1"), "");
 }

@@ -1,5 +1,7 @@
 //! The tables of `kube-proxy-behaviour.md`, claims, and the whole planner against itself.
 
 mod claims;
+mod frontends;
 mod lists;
 mod planner;
+mod surroundings;

@@ -1,23 +1,33 @@
 //! The planner as the reconcile loop sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::net::Family;
 use proptest::prelude::*;
 
 use crate::model::fixture::{name, node, port, service, slice};
-use crate::model::{Affinity, NamespacedName, Outcome, Protocol, Service, Slice, TrafficPolicy};
-use crate::plan::{Planner, ServiceKey, ServicePlan, Settings};
+use crate::model::{
+    Affinity, NamespacedName, Node, Outcome, Protocol, Service, Slice, TrafficPolicy,
+};
+use crate::netlink::Network;
+use crate::netlink::fixture::network;
+use crate::plan::{FrontendAddress, FrontendUse, Planner, ServiceKey, ServicePlan, Settings};
 use crate::store::{Event, Update};
 
 /// A planner of node `n1` that has heard the first lists, which were empty.
 pub(super) fn planner() -> Planner {
-    let mut planner = Planner::new("n1", Settings::default());
+    settled(Settings::default()).into_planner()
+}
+
+/// A planner with other settings and its plans, likewise.
+pub(super) fn settled(settings: Settings) -> Applied {
+    let mut planner = Planner::new("n1", settings);
     planner.apply(Event::Nodes(Update::Replace(vec![])));
+    planner.apply(Event::ServiceCidrs(Update::Replace(vec![])));
     planner.apply(Event::Services(Update::Replace(vec![])));
     planner.apply(Event::Slices(Update::Replace(vec![])));
-    planner
+    Applied::new(planner)
 }
 
 /// A planner and the plans that a reader of its changes has.
@@ -31,6 +41,10 @@ impl Applied {
         Self { planner, plans: BTreeMap::new() }
     }
 
+    pub(super) fn into_planner(self) -> Planner {
+        self.planner
+    }
+
     pub(super) fn put(&mut self, service: Service) -> Vec<String> {
         self.apply(put_service(service))
     }
@@ -42,6 +56,12 @@ impl Applied {
     /// Applies an event and returns the keys that were planned again, `-` before those gone.
     pub(super) fn apply(&mut self, event: Event) -> Vec<String> {
         self.planner.apply(event);
+        self.catch_up()
+    }
+
+    /// The node has this network now; returns the keys as [`apply`](Self::apply) does.
+    pub(super) fn set_network(&mut self, network: Network) -> Vec<String> {
+        self.planner.set_network(network.into());
         self.catch_up()
     }
 
@@ -69,22 +89,46 @@ impl Applied {
         owners.join(" ")
     }
 
+    /// How many frontends are claimed more than once, and how many objects lack something.
+    pub(super) fn conflicts(&self) -> (usize, usize) {
+        (self.planner.contested(), self.planner.rejected().len())
+    }
+
     pub(super) fn rejections(&mut self) -> Vec<String> {
         self.planner.take_rejections().iter().map(ToString::to_string).collect()
     }
 
-    fn frontends(&self) -> String {
-        let of = |plan: &ServicePlan| {
-            let one =
-                |(address, used): (&crate::plan::FrontendAddress, &crate::plan::FrontendUse)| {
-                    let local = if used.local { " local" } else { "" };
-                    let external = if used.external { " external" } else { "" };
-                    format!("{address}{local}{external}")
-                };
-            plan.frontends.iter().map(one).collect::<Vec<_>>()
-        };
-        self.plans.values().flat_map(of).collect::<Vec<_>>().join(", ")
+    fn all_frontends(&self) -> impl Iterator<Item = (&FrontendAddress, FrontendUse)> {
+        let all = self.plans.values().flat_map(|plan| &plan.frontends);
+        all.map(|(address, used)| (address, *used))
     }
+
+    /// Frontends with their flags.
+    pub(super) fn frontends(&self) -> String {
+        let one = |(address, used)| format!("{address}{}", flags(used));
+        self.all_frontends().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The frontends that have `flag`.
+    pub(super) fn with(&self, flag: &str) -> String {
+        let with = self.all_frontends().filter(|(_, used)| flags(*used).contains(flag));
+        with.map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn source_ranges(&self) -> String {
+        let ranges = self.plans.values().flat_map(|plan| &plan.source_ranges);
+        ranges.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn flags(used: FrontendUse) -> String {
+    let flags = [
+        (used.local, " local"),
+        (used.external, " external"),
+        (used.guarded, " guarded"),
+        (used.closed, " closed"),
+    ];
+    flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect()
 }
 
 fn put_service(service: Service) -> Event {
@@ -95,9 +139,15 @@ fn put_slice(slice: Slice) -> Event {
     Event::Slices(Update::Apply(slice.name.clone(), Outcome::Usable(slice, vec![])))
 }
 
-fn put_node(zone: &str, address: &str) -> Event {
+pub(super) fn put_node(zone: &str, address: &str) -> Event {
     let node = Outcome::Usable(node(zone, address), vec![]);
     Event::Nodes(Update::Apply(NamespacedName::new("", "n1"), node))
+}
+
+/// Another Node, without pods.
+pub(super) fn put_other_node(name: &str, address: &str) -> Event {
+    let node = Node { name: name.into(), ..node("", address) };
+    Event::Nodes(Update::Apply(NamespacedName::new("", name), Outcome::Usable(node, vec![])))
 }
 
 /// `NodePort` 3001 at 192.168.0.2, LoadBalancer 1.2.3.4, external 192.0.2.1.
@@ -123,17 +173,17 @@ fn each_frontend_follows_the_policy_of_its_kind() {
     check(
         Cluster,
         Cluster,
-        "1.2.3.4:80/TCP external, 172.30.0.41:80/TCP, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
+        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
     );
     check(
         Local,
         Cluster,
-        "1.2.3.4:80/TCP external, 172.30.0.41:80/TCP local, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
+        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP local closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
     );
     check(
         Cluster,
         Local,
-        "1.2.3.4:80/TCP local external, 172.30.0.41:80/TCP, 192.0.2.1:80/TCP local external, 192.168.0.2:3001/TCP local external",
+        "1.2.3.4:80/TCP local external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP local external, 192.168.0.2:3001/TCP local external",
     );
 }
 
@@ -147,24 +197,14 @@ fn a_service_is_reached_only_in_the_families_of_its_cluster_ips() {
     now.put(web.clone());
     assert_eq!(
         now.frontends(),
-        "1.2.3.4:80/TCP external, 172.30.0.41:80/TCP, 192.0.2.1:80/TCP external"
+        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP external"
     );
     web.cluster_ips.push("fd00::1".parse().unwrap());
     assert_eq!(now.put(web), ["d/web/TCP", "d/web/TCPV6"]);
     assert_eq!(now.plans.keys().map(|k| k.family).collect::<Vec<_>>(), [Family::V4, Family::V6]);
     assert!(now.frontends().ends_with(
-        "[2001:db8::1]:3001/TCP external, [2001:db8::9]:80/TCP external, [fd00::1]:80/TCP"
+        "[2001:db8::1]:3001/TCP external, [2001:db8::9]:80/TCP external closed, [fd00::1]:80/TCP closed"
     ));
-}
-
-/// A guard that nobody stands at must not leave the door open (§4.5); other addresses have none.
-#[test]
-fn an_address_with_source_ranges_stays_closed_while_the_datapath_does_not_look_at_them() {
-    let mut now = Applied::new(planner());
-    let mut web = exposed(TrafficPolicy::Cluster, TrafficPolicy::Cluster);
-    web.source_ranges.insert("203.0.113.0/25".parse().unwrap());
-    now.put(web);
-    assert_eq!(now.frontends(), "172.30.0.41:80/TCP, 192.0.2.1:80/TCP external");
 }
 
 /// §10.12, first case.
@@ -194,7 +234,7 @@ fn one_number_serves_two_protocols() {
     dns.ports[1].protocol = Protocol::Udp;
     let mut now = Applied::new(planner());
     now.put(dns);
-    assert_eq!(now.frontends(), "10.96.0.10:53/UDP, 10.96.0.10:53/TCP");
+    assert_eq!(now.frontends(), "10.96.0.10:53/UDP closed, 10.96.0.10:53/TCP closed");
     assert!(now.rejections().is_empty());
 }
 
@@ -223,8 +263,7 @@ fn only_what_is_concerned_is_planned_again() {
     assert_eq!(now.apply(Event::Slices(Update::Delete(name("d/s")))), ["d/b/TCP"]);
     assert_eq!(now.apply(put_node("zone", "192.168.0.2")), ["d/a/TCP", "d/b/TCP"]);
     assert!(now.apply(put_node("zone", "192.168.0.2")).is_empty());
-    now.planner.set_interface_addresses(BTreeSet::from(["192.168.0.3".parse().unwrap()]));
-    assert!(now.catch_up().is_empty());
+    assert!(now.set_network(network(&["eth0 - ether 192.168.0.3/24"])).is_empty());
     assert_eq!(now.delete("d/b"), ["-d/b/TCP"]);
 }
 
@@ -234,22 +273,23 @@ fn node_ports_follow_the_interfaces_while_there_is_no_node_object() {
     let mut web = service("d/web", "10.96.0.1");
     web.ports[0].node_port = Some(30_080);
     now.put(web);
-    assert_eq!(now.frontends(), "10.96.0.1:80/TCP");
-    now.planner.set_interface_addresses(BTreeSet::from(["192.168.0.2".parse().unwrap()]));
-    now.catch_up();
-    assert_eq!(now.frontends(), "10.96.0.1:80/TCP, 192.168.0.2:30080/TCP external");
+    assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed");
+    now.set_network(network(&["eth0 - ether 192.168.0.2/24"]));
+    assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed, 192.168.0.2:30080/TCP external");
     now.apply(put_node("", "192.168.0.9"));
-    assert_eq!(now.frontends(), "10.96.0.1:80/TCP, 192.168.0.9:30080/TCP external");
+    assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed, 192.168.0.9:30080/TCP external");
 }
 
 /// Something that may happen, made of few names and addresses so that they meet.
 fn event() -> impl Strategy<Value = Event> {
-    let services = (0..4u8, 0..3i64, 1..4u8, 0..2u8, prop::bool::ANY).prop_map(
-        |(n, created_s, ip, external, named)| {
+    let services = (0..4u8, 0..3i64, 1..4u8, 0..2u8, 0..4u8, prop::bool::ANY).prop_map(
+        |(n, created_s, ip, external, balanced, named)| {
             let mut service = service(&format!("d/s{n}"), &format!("10.96.0.{ip}"));
             service.created_s = created_s;
             service.ports[0].node_port = Some(30_000 + u16::from(external));
             service.external_ips.insert(IpAddr::from([192, 0, 2, external]));
+            service.load_balancer_ips.insert(IpAddr::from([192, 168, 0, balanced]));
+            service.source_ranges.insert(IpAddr::from([192, 168, 0, ip]).into());
             if named {
                 service.ports.push(port("other", 80));
             }
@@ -267,6 +307,10 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..4u8).prop_map(|n| Event::Services(Update::Delete(name(&format!("d/s{n}"))))),
         1 => (0..3u8).prop_map(|n| Event::Slices(Update::Delete(name(&format!("d/x{n}"))))),
         1 => (1..3u8).prop_map(|n| put_node("", &format!("192.168.0.{n}"))),
+        1 => (1..3u8, 1..4u8).prop_map(|(n, ip)| {
+            put_other_node(&format!("other{n}"), &format!("192.168.0.{ip}"))
+        }),
+        1 => Just(Event::Nodes(Update::Replace(vec![]))),
         1 => Just(Event::Services(Update::Replace(vec![]))),
     ]
 }
@@ -274,11 +318,14 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn the_sum_of_all_changes_is_what_a_new_planner_would_say(
-        events in prop::collection::vec((event(), prop::bool::ANY), 0..40)
+        events in prop::collection::vec((event(), 0..4u8, prop::bool::ANY), 0..40)
     ) {
         let mut now = Applied::new(planner());
         let mut at_once = planner();
-        for (event, look) in events {
+        for (event, address, look) in events {
+            let network = network(&[&format!("eth0 - ether 192.168.0.{address}/24")]);
+            at_once.set_network(network.clone().into());
+            now.planner.set_network(network.into());
             at_once.apply(event.clone());
             now.planner.apply(event);
             if look {

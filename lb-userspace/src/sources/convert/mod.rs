@@ -6,12 +6,14 @@
 mod address;
 mod node;
 mod service;
+mod service_cidr;
 mod slice;
 #[cfg(test)]
 mod tests;
 
 pub use node::node;
-pub use service::service;
+pub use service::{service, service_of, service_selector};
+pub use service_cidr::service_cidr;
 pub use slice::slice;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

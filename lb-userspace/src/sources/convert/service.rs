@@ -16,11 +16,25 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const DEFAULT_AFFINITY_S: u32 = 10_800;
 const MAX_AFFINITY_S: u32 = 86_400;
 
-/// A Service. Without a valid ClusterIP or without any valid port there is nothing to balance;
-/// whatever else is wrong with it is left out.
+/// The label selector of the Services that [`service_of`] the same `proxy_name` takes.
+#[must_use]
+pub fn service_selector(proxy_name: Option<&str>) -> String {
+    proxy_name.map_or_else(|| format!("!{PROXY_NAME}"), |name| format!("{PROXY_NAME}={name}"))
+}
+
+/// A Service that is nobody's in particular: [`service_of`] no name.
 #[must_use]
 pub fn service(service: &api::Service) -> Outcome<Service> {
-    let Some(spec) = service.spec.as_ref().filter(|spec| is_ours(service, spec)) else {
+    service_of(None, service)
+}
+
+/// A Service whose label `service.kubernetes.io/service-proxy-name` is `proxy_name`; without
+/// `proxy_name`, one without the label. Without a valid ClusterIP or without any valid port there
+/// is nothing to balance; whatever else is wrong with it is left out.
+#[must_use]
+pub fn service_of(proxy_name: Option<&str>, service: &api::Service) -> Outcome<Service> {
+    let ours = label(&service.metadata, PROXY_NAME) == proxy_name;
+    let Some(spec) = service.spec.as_ref().filter(|spec| ours && is_balanced(spec)) else {
         return Outcome::NotOurs;
     };
     let mut problems = Vec::new();
@@ -55,10 +69,9 @@ pub fn service(service: &api::Service) -> Outcome<Service> {
     Outcome::Usable(service, problems)
 }
 
-/// Neither another proxy's, nor headless, nor a mere name.
-fn is_ours(service: &api::Service, spec: &api::ServiceSpec) -> bool {
-    label(&service.metadata, PROXY_NAME).is_none()
-        && spec.type_.as_deref() != Some("ExternalName")
+/// Neither headless nor a mere name.
+fn is_balanced(spec: &api::ServiceSpec) -> bool {
+    spec.type_.as_deref() != Some("ExternalName")
         && !matches!(cluster_ip_texts(spec).first(), None | Some(&("" | "None")))
 }
 
@@ -121,8 +134,8 @@ fn external_ips(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> BTreeSet
     keep_good(ips, problems).into_iter().collect()
 }
 
-/// LoadBalancer addresses and who may use them. If none of the ranges can be read, the addresses
-/// are left out too: leaving out only the ranges would open them to everybody.
+/// LoadBalancer addresses and who may use them. If a range cannot be read, the addresses of a
+/// family for which none is left are left out too: it may have been the one that closed them.
 fn load_balancer(
     service: &api::Service,
     spec: &api::ServiceSpec,
@@ -132,18 +145,22 @@ fn load_balancer(
     let ranges = written
         .iter()
         .map(|range| prefix(range).map_err(|e| format!("a source range is left out: {e}")));
-    let ranges: BTreeSet<IpNet> = keep_good(ranges, problems).into_iter().collect();
-    if ranges.is_empty() && !written.is_empty() {
-        problems.push("its LoadBalancer IPs are left out: no source range is valid".to_owned());
-        return (BTreeSet::new(), ranges);
-    }
+    let ranges = keep_good(ranges, problems);
+    let some_are_bad = ranges.len() < written.len();
+    let is_open = |ip: &IpAddr| {
+        some_are_bad && !ranges.iter().any(|range| Family::of(&range.addr()) == Family::of(ip))
+    };
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
     let ips = ingress
         .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"))
         .filter_map(|ingress| ingress.ip.as_deref().filter(|ip| !ip.is_empty()))
         .map(|ip| unicast(ip).map_err(|e| format!("a LoadBalancer IP is left out: {e}")));
-    (keep_good(ips, problems).into_iter().collect(), ranges)
+    let (open, ips): (BTreeSet<_>, _) = keep_good(ips, problems).into_iter().partition(is_open);
+    problems.extend(open.into_iter().map(|ip| {
+        format!("the LoadBalancer IP {ip} is left out: no source range of its family is valid")
+    }));
+    (ips, ranges.into_iter().collect())
 }
 
 fn policy(field: &str, value: Option<&str>, problems: &mut Vec<String>) -> TrafficPolicy {

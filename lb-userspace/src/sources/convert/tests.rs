@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Affinity, Endpoint, Node, Outcome, Service, Slice, TrafficPolicy};
+use crate::model::{Affinity, Endpoint, Node, Outcome, Service, ServiceCidr, Slice, TrafficPolicy};
 
 fn service_of(change: impl FnOnce(&mut Value)) -> Outcome<Service> {
     let mut value = json!({
@@ -78,6 +78,27 @@ fn services_that_are_not_ours_are_passed_over_in_silence() {
     check(|s| s["spec"] = Value::Null);
     check(|s| s["spec"] = json!({"clusterIP": "None"}));
     check(|s| s["spec"]["clusterIPs"] = json!(["None"]));
+}
+
+/// §1.1.8.
+#[test]
+fn whose_services_are_ours_is_decided_by_a_label() {
+    let labelled = |value: Option<&str>| -> k8s_openapi::api::core::v1::Service {
+        let labels = value.map(|value| json!({"service.kubernetes.io/service-proxy-name": value}));
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "default", "labels": labels},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]},
+        }))
+        .unwrap()
+    };
+    for wanted in [None, Some("bees")] {
+        for label in [None, Some(""), Some("bees"), Some("ants")] {
+            let is_ours = super::service_of(wanted, &labelled(label)) != Outcome::NotOurs;
+            assert_eq!(is_ours, label == wanted, "{wanted:?} {label:?}");
+        }
+    }
+    assert_eq!(service_selector(None), "!service.kubernetes.io/service-proxy-name");
+    assert_eq!(service_selector(Some("bees")), "service.kubernetes.io/service-proxy-name=bees");
 }
 
 /// The label for headless slices says nothing on a Service.
@@ -205,8 +226,11 @@ fn source_ranges_that_cannot_be_read_never_open_an_address() {
     let web = left_out(with(json!(["10.0.0.0/8", "x"])), "\"x\" is not a CIDR");
     assert_eq!(web.source_ranges.into_iter().collect::<Vec<IpNet>>().len(), 1);
     assert_eq!(web.load_balancer_ips.len(), 1);
-    let web = left_out(with(json!(["x"])), "no source range is valid");
+    let web = left_out(with(json!(["x"])), "1.2.3.4 is left out: no source range of its family");
     assert!(web.load_balancer_ips.is_empty());
+    let web = left_out(with(json!(["fd00::/8", "x"])), "1.2.3.4 is left out");
+    assert!(web.load_balancer_ips.is_empty());
+    assert_eq!(good(with(json!(["fd00::/8"]))).load_balancer_ips.len(), 1);
     assert_eq!(good(with(json!([]))).load_balancer_ips.len(), 1);
 }
 
@@ -321,4 +345,23 @@ fn a_node_has_its_internal_addresses_before_its_external_ones() {
     let bare =
         good(node(&serde_json::from_value(json!({"spec": {"podCIDR": "10.0.0.0/24"}})).unwrap()));
     assert_eq!((&*bare.zone, bare.pod_cidrs.len()), ("", 1));
+}
+
+#[test]
+fn a_service_cidr_keeps_the_prefixes_that_can_be_read() {
+    let cidrs = |cidrs: Value| {
+        let value = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}});
+        service_cidr(&serde_json::from_value(value).unwrap())
+    };
+    let texts = |cidr: ServiceCidr| cidr.cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let both = good(cidrs(json!(["10.96.0.0/16", "fd00:96::/112"])));
+    assert_eq!(both.name, NamespacedName::new("", "kubernetes"));
+    assert_eq!(texts(both), ["10.96.0.0/16", "fd00:96::/112"]);
+    assert!(texts(good(cidrs(Value::Null))).is_empty());
+    let check = |bad: &str, problem: &str| {
+        assert_eq!(texts(left_out(cidrs(json!([bad, "10.97.0.0/16"])), problem)), ["10.97.0.0/16"]);
+    };
+    check("x", "a CIDR is left out: \"x\" is not a CIDR");
+    check("0.0.0.0/0", "a CIDR is left out: 0.0.0.0/0 holds every address");
+    check("::/0", "holds every address");
 }

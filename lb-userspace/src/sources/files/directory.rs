@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::manifest::{Contents, Manifest, Object};
 use crate::model::{Kind, NamespacedName, Subject};
@@ -15,6 +16,7 @@ use crate::store::{Event, Update};
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
+    proxy_name: Option<Arc<str>>,
     files: BTreeMap<PathBuf, File>,
     was_read: bool,
 }
@@ -28,8 +30,9 @@ struct File {
 }
 
 impl Directory {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, files: BTreeMap::new(), was_read: false }
+    /// Nothing is read yet. Of the Services, those of `proxy_name` are ours.
+    pub(super) fn new(path: PathBuf, proxy_name: Option<Arc<str>>) -> Self {
+        Self { path, proxy_name, files: BTreeMap::new(), was_read: false }
     }
 
     /// Reads what changed. A directory that cannot be read keeps all its objects.
@@ -45,7 +48,8 @@ impl Directory {
         let mut changed = !std::mem::replace(&mut self.was_read, true) || !gone.is_empty();
         self.files.retain(|path, _| paths.contains(path));
         for path in paths {
-            changed |= self.files.entry(path.clone()).or_default().refresh(&path);
+            let file = self.files.entry(path.clone()).or_default();
+            changed |= file.refresh(&path, self.proxy_name.as_deref());
         }
         if !changed {
             return vec![Event::File(self.path.clone(), Vec::new())];
@@ -57,7 +61,8 @@ impl Directory {
     /// Everything there is. An object that is defined twice is the one of the first file by name.
     fn events(&self) -> Vec<Event> {
         let mut first: BTreeMap<(Kind, &NamespacedName), (&Path, usize)> = BTreeMap::new();
-        let (mut services, mut slices, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut services, mut slices) = (Vec::new(), Vec::new());
+        let (mut nodes, mut service_cidrs) = (Vec::new(), Vec::new());
         let mut events = Vec::new();
         let mut origins = BTreeMap::new();
         for (path, file) in &self.files {
@@ -74,6 +79,7 @@ impl Directory {
                             Object::Service(service) => services.push((name, service)),
                             Object::Slice(slice) => slices.push((name, slice)),
                             Object::Node(node) => nodes.push((name, node)),
+                            Object::ServiceCidr(cidr) => service_cidrs.push((name, cidr)),
                         }
                     }
                 }
@@ -82,6 +88,7 @@ impl Directory {
         }
         events.push(Event::Origins(origins));
         events.push(Event::Nodes(Update::Replace(nodes)));
+        events.push(Event::ServiceCidrs(Update::Replace(service_cidrs)));
         events.push(Event::Services(Update::Replace(services)));
         events.push(Event::Slices(Update::Replace(slices)));
         events
@@ -90,7 +97,7 @@ impl Directory {
 
 impl File {
     /// Reads the file at `path`; returns whether it changed.
-    fn refresh(&mut self, path: &Path) -> bool {
+    fn refresh(&mut self, path: &Path, proxy_name: Option<&str>) -> bool {
         let read = std::fs::read(path).and_then(|bytes| {
             String::from_utf8(bytes)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -107,7 +114,7 @@ impl File {
         let hash = Some(hash(&text));
         let changed = self.hash != hash;
         if changed {
-            let old = std::mem::replace(&mut self.contents, Contents::parse(&text));
+            let old = std::mem::replace(&mut self.contents, Contents::parse(&text, proxy_name));
             self.hash = hash;
             if self.contents.is_broken {
                 self.keep(old.manifests);

@@ -37,6 +37,7 @@ pub(super) enum Object {
     Service(Outcome<model::Service>),
     Slice(Outcome<Slice>),
     Node(Outcome<model::Node>),
+    ServiceCidr(Outcome<model::ServiceCidr>),
 }
 
 impl Manifest {
@@ -45,17 +46,18 @@ impl Manifest {
             Object::Service(_) => Kind::Service,
             Object::Slice(_) => Kind::EndpointSlice,
             Object::Node(_) => Kind::Node,
+            Object::ServiceCidr(_) => Kind::ServiceCidr,
         }
     }
 }
 
 impl Contents {
-    /// Reads YAML documents, or JSON.
-    pub(super) fn parse(text: &str) -> Self {
+    /// Reads YAML documents, or JSON. Of the Services, those of `proxy_name` are ours.
+    pub(super) fn parse(text: &str, proxy_name: Option<&str>) -> Self {
         let mut contents = Self::default();
         for (line, document) in documents(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             match decode(line, document) {
-                Ok(value @ Value::Object(_)) => contents.add(line, value, None),
+                Ok(value @ Value::Object(_)) => contents.add(line, value, None, proxy_name),
                 Ok(_) => contents.broken(format!("line {line}: is not a Kubernetes object")),
                 Err(problem) => contents.broken(problem),
             }
@@ -69,7 +71,13 @@ impl Contents {
     }
 
     /// Adds an object, or the items of a list. Items of a typed list need not name their type.
-    fn add(&mut self, line: usize, mut value: Value, inherited: Option<&Type>) {
+    fn add(
+        &mut self,
+        line: usize,
+        mut value: Value,
+        inherited: Option<&Type>,
+        proxy_name: Option<&str>,
+    ) {
         let Some(of) = Type::of(&value).or_else(|| inherited.cloned()) else {
             self.problems.push(format!("line {line}: an object has no apiVersion and kind"));
             return;
@@ -80,12 +88,12 @@ impl Contents {
             let item = Some(&item).filter(|item| !item.kind.is_empty());
             if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
                 for value in items {
-                    self.add(line, value, item);
+                    self.add(line, value, item, proxy_name);
                 }
             }
             return;
         }
-        match of.read(value) {
+        match of.read(value, proxy_name) {
             Ok(Some((name, object))) => self.manifests.push(Manifest { line, name, object }),
             Ok(None) => debug!(line, kind = of.kind, version = of.version, "object not read"),
             Err(problem) => self.problems.push(format!("line {line}: {problem}")),
@@ -153,12 +161,20 @@ impl Type {
     }
 
     /// The object, if it is one that we read.
-    fn read(&self, value: Value) -> Result<Read, String> {
+    fn read(&self, mut value: Value, proxy_name: Option<&str>) -> Result<Read, String> {
         match (self.version.as_str(), self.kind.as_str()) {
-            ("v1", "Service") => read(value, convert::service, Kind::Service, Object::Service),
+            ("v1", "Service") => {
+                let convert = |service: &_| convert::service_of(proxy_name, service);
+                read(value, convert, Kind::Service, Object::Service)
+            }
             ("v1", "Node") => read(value, convert::node, Kind::Node, Object::Node),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 read(value, convert::slice, Kind::EndpointSlice, Object::Slice)
+            }
+            ("networking.k8s.io/v1" | "networking.k8s.io/v1beta1", "ServiceCIDR") => {
+                // Both versions have the same fields.
+                value["apiVersion"] = "networking.k8s.io/v1".into();
+                read(value, convert::service_cidr, Kind::ServiceCidr, Object::ServiceCidr)
             }
             ("v1", kind) if IGNORED.contains(&kind) => Ok(None),
             ("v1", "Endpoints") => Err(self.unsupported(&value, "write an EndpointSlice instead")),
@@ -198,7 +214,7 @@ const IGNORED: [&str; 12] = [
 
 fn read<K, T>(
     value: Value,
-    convert: fn(&K) -> Outcome<T>,
+    convert: impl Fn(&K) -> Outcome<T>,
     kind: Kind,
     wrap: fn(Outcome<T>) -> Object,
 ) -> Result<Read, String>
@@ -207,7 +223,7 @@ where
 {
     let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let namespace = match (kind, text("/metadata/namespace")) {
-        (Kind::Node, _) => "",
+        (Kind::Node | Kind::ServiceCidr, _) => "",
         (_, "") => "default",
         (_, namespace) => namespace,
     };

@@ -27,15 +27,20 @@ const QUIET: Duration = Duration::from_millis(50);
 /// How long changes are waited out at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends what the manifests in `directory` say until nobody receives any more. Fails only if the
-/// directory cannot be watched to begin with.
-pub async fn run(directory: PathBuf, events: mpsc::Sender<Event>) -> anyhow::Result<()> {
+/// Sends what the manifests in `directory` say until nobody receives any more. Of the Services,
+/// those that `proxy_name` names are ours, or those that name no proxy. Fails only if the directory
+/// cannot be watched to begin with.
+pub async fn run(
+    directory: PathBuf,
+    proxy_name: Option<Arc<str>>,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<()> {
     let changed = Arc::new(Notify::new());
     let _watcher = watch(&directory, Arc::clone(&changed)).with_context(|| {
         let directory = directory.display();
         format!("watch the manifest directory {directory}; create it or name another")
     })?;
-    let mut directory = Directory::new(directory);
+    let mut directory = Directory::new(directory, proxy_name);
     loop {
         let news;
         (directory, news) = refresh(directory).await?;

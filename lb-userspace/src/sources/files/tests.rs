@@ -31,8 +31,13 @@ struct Followed {
 
 impl Followed {
     fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// Follows the Services of a proxy.
+    fn of(proxy_name: Option<&str>) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let directory = Directory::new(temporary.path().to_owned());
+        let directory = Directory::new(temporary.path().to_owned(), proxy_name.map(Arc::from));
         Self { temporary, directory, store: Store::new("n1") }
     }
 
@@ -62,13 +67,13 @@ impl Followed {
 
 #[track_caller]
 fn problem(text: &str) -> String {
-    let problems = Contents::parse(text).problems;
+    let problems = Contents::parse(text, None).problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems.into_iter().next().unwrap()
 }
 
 fn names(text: &str) -> Vec<String> {
-    let contents = Contents::parse(text);
+    let contents = Contents::parse(text, None);
     assert!(contents.problems.is_empty(), "{:?}", contents.problems);
     contents.manifests.iter().map(|m| format!("{} {} {}", m.kind(), m.name, m.line)).collect()
 }
@@ -85,6 +90,10 @@ endpoints: []
 apiVersion: v1
 kind: Node
 metadata: {{name: n1, namespace: ignored}}
+---
+apiVersion: networking.k8s.io/v1beta1
+kind: ServiceCIDR
+metadata: {{name: kubernetes}}
 ...
 ---
 "
@@ -95,7 +104,8 @@ metadata: {{name: n1, namespace: ignored}}
             "service default/web 2",
             "service shop/api 8",
             "endpointslice default/web-1 14",
-            "node n1 20"
+            "node n1 20",
+            "servicecidr kubernetes 24"
         ]
     );
 }
@@ -164,7 +174,7 @@ status:
 #[test]
 fn one_bad_document_costs_nothing_else_and_is_found_by_its_line() {
     let text = format!("{WEB}---\nkind: [Service\nspec: x\n---\n{API}");
-    let contents = Contents::parse(&text);
+    let contents = Contents::parse(&text, None);
     assert_eq!(contents.manifests.len(), 2);
     assert!(contents.is_broken);
     let problem = problem(&text);
@@ -193,6 +203,7 @@ fn kinds_that_others_read_are_passed_over_and_mistakes_are_named() {
         ("v1", "ConfigMap"),
         ("v1", "Namespace"),
         ("serving.knative.dev/v1", "Service"),
+        ("networking.k8s.io/v1", "NetworkPolicy"),
     ] {
         assert!(names(&object(version, kind)).is_empty());
     }
@@ -220,6 +231,40 @@ fn an_object_of_the_wrong_shape_is_rejected_alone() {
     let rejections = followed.rejections();
     assert_eq!(rejections.len(), 1);
     assert!(rejections[0].starts_with("service default/web: cannot be read: "), "{rejections:?}");
+}
+
+#[test]
+fn service_cidrs_are_read_in_both_versions_and_a_bad_cidr_costs_only_itself() {
+    let mut followed = Followed::new();
+    let object = |version, name, cidrs| {
+        format!(
+            "apiVersion: networking.k8s.io/{version}\nkind: ServiceCIDR\n\
+             metadata: {{name: {name}}}\nspec: {{cidrs: [{cidrs}]}}\n"
+        )
+    };
+    followed.write("a.yaml", object("v1", "kubernetes", "10.96.0.0/16, \"fd00:96::/112\""));
+    followed.write("b.yaml", object("v1beta1", "more", "10.97.0.0/16, 10.98.0.0/33"));
+    followed.services();
+    let known = |store: &Store| {
+        store.service_cidrs().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(known(&followed.store), "10.96.0.0/16 fd00:96::/112 10.97.0.0/16");
+    let problem = "a CIDR is left out: \"10.98.0.0/33\" is not a CIDR such as 10.0.0.0/8";
+    assert_eq!(followed.rejections(), [format!("servicecidr more: {problem}")]);
+    fs::remove_file(followed.path("a.yaml")).unwrap();
+    followed.services();
+    assert_eq!(known(&followed.store), "10.97.0.0/16");
+}
+
+#[test]
+fn the_services_of_another_proxy_are_read_where_they_are_wanted() {
+    let labels = "labels: {service.kubernetes.io/service-proxy-name: bees}";
+    let theirs = WEB.replace("name: web", &format!("name: theirs, {labels}"));
+    for (proxy_name, expected) in [(None, "default/web"), (Some("bees"), "default/theirs")] {
+        let mut followed = Followed::of(proxy_name);
+        followed.write("a.yaml", format!("{WEB}---{theirs}"));
+        assert_eq!(followed.services(), expected);
+    }
 }
 
 #[test]
@@ -322,7 +367,7 @@ fn reading_a_file_is_no_change_of_it() {
 async fn changes_of_the_directory_are_noticed() {
     let temporary = tempfile::tempdir().unwrap();
     let (sender, mut events) = mpsc::channel(16);
-    let source = tokio::spawn(run(temporary.path().to_owned(), sender));
+    let source = tokio::spawn(run(temporary.path().to_owned(), None, sender));
     let mut next_services = async || loop {
         let event = events.recv().await.expect("the source runs");
         if let Event::Services(Update::Replace(services)) = event {
@@ -342,6 +387,6 @@ async fn changes_of_the_directory_are_noticed() {
 async fn a_directory_that_does_not_exist_is_an_error_that_says_what_to_do() {
     let temporary = tempfile::tempdir().unwrap();
     let (sender, _events) = mpsc::channel(1);
-    let error = run(temporary.path().join("none"), sender).await.unwrap_err().to_string();
+    let error = run(temporary.path().join("none"), None, sender).await.unwrap_err().to_string();
     assert!(error.ends_with("none; create it or name another"), "{error}");
 }

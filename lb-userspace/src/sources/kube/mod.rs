@@ -1,30 +1,37 @@
-//! Watches of the API server: Services, EndpointSlices and the own Node.
+//! Watches of the API server: Services, `EndpointSlices`, Nodes and `ServiceCIDRs`.
 //!
 //! Objects are converted as they arrive, so that nothing of them is kept that load balancing does
 //! not need. A list after a lost watch (410 Gone) replaces all objects of its kind at once. Errors
 //! are logged and retried with backoff; they are never fatal and empty nothing.
+//!
+//! The agent's `ClusterRole` lets it `get`, `list` and `watch` `services`, `nodes`,
+//! `endpointslices.discovery.k8s.io` and `servicecidrs.networking.k8s.io`, and `create`
+//! `events.events.k8s.io` (see [`events`]).
 
+pub mod events;
 #[cfg(test)]
 mod tests;
 
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures::StreamExt as _;
-use futures::future::join3;
+use futures::future::join4;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, Status};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::convert;
 use crate::model::{NamespacedName, Outcome};
@@ -34,10 +41,13 @@ use crate::store::{Event, Update};
 /// begins anew with it.
 const BEFORE_LIST: Duration = Duration::from_millis(800);
 
+/// The pause before a kind is asked for again that the API server does not have.
+const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
+
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
 /// or the Pod's service account names. Nothing is sent yet.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|error| {
             let reason = cause(&error);
             anyhow!(
@@ -47,6 +57,9 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
         })?,
         None => Config::infer().await.context("find the API server; give --kubeconfig")?,
     };
+    // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
+    // a version that is not there for minutes, and say nothing.
+    config.default_retry = false;
     Client::try_from(config).context("make a client of the API server")
 }
 
@@ -55,17 +68,39 @@ async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }
 
-/// Sends what the API server says until nobody receives any more.
-pub async fn run(client: Client, node_name: &str, events: mpsc::Sender<Event>) {
-    let services = watcher::Config::default()
-        .fields("spec.clusterIP!=None")
-        .labels("!service.kubernetes.io/service-proxy-name");
-    let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
-    let nodes = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
-    let watches = join3(
-        watch::<Service, _>(&client, services, convert::service, Event::Services, &events),
-        watch::<EndpointSlice, _>(&client, slices, convert::slice, Event::Slices, &events),
-        watch::<Node, _>(&client, nodes, convert::node, Event::Nodes, &events),
+/// Sends what the API server says until nobody receives any more. Of the Services only those of the
+/// proxy called `proxy_name`; without a name, those that are of no named proxy.
+pub async fn run(client: Client, proxy_name: Option<Arc<str>>, events: mpsc::Sender<Event>) {
+    let all = watcher::Config::default;
+    let proxy_name = proxy_name.as_deref();
+    let services = Wanted {
+        selection: all()
+            .fields("spec.clusterIP!=None")
+            .labels(&convert::service_selector(proxy_name)),
+        convert: |object: &Service| convert::service_of(proxy_name, object),
+        wrap: Event::Services,
+        optional: false,
+    };
+    let slices = Wanted {
+        selection: all().labels("!service.kubernetes.io/headless"),
+        convert: convert::slice,
+        wrap: Event::Slices,
+        optional: false,
+    };
+    let nodes =
+        Wanted { selection: all(), convert: convert::node, wrap: Event::Nodes, optional: false };
+    // Clusters before 1.33 do not have them.
+    let cidrs = Wanted {
+        selection: all(),
+        convert: convert::service_cidr,
+        wrap: Event::ServiceCidrs,
+        optional: true,
+    };
+    let watches = join4(
+        watch::<Service, _, _>(&client, services, &events),
+        watch::<EndpointSlice, _, _>(&client, slices, &events),
+        watch::<Node, _, _>(&client, nodes, &events),
+        watch::<ServiceCIDR, _, _>(&client, cidrs, &events),
     );
     tokio::select! {
         _ = watches => {}
@@ -73,47 +108,90 @@ pub async fn run(client: Client, node_name: &str, events: mpsc::Sender<Event>) {
     }
 }
 
-async fn watch<K, T>(
-    client: &Client,
-    config: watcher::Config,
-    convert: fn(&K) -> Outcome<T>,
+/// Which objects of a kind are asked for, and what becomes of them.
+struct Wanted<C, T> {
+    selection: watcher::Config,
+    convert: C,
     wrap: fn(Update<T>) -> Event,
-    events: &mpsc::Sender<Event>,
-) where
+    /// An API server that does not know the kind has no object of it.
+    optional: bool,
+}
+
+async fn watch<K, C, T>(client: &Client, wanted: Wanted<C, T>, events: &mpsc::Sender<Event>)
+where
+    C: Fn(&K) -> Outcome<T>,
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     // Any version will do, as for kube-proxy: lists come from the API server's cache, and the watch
     // brings what they lack. Thousands of agents that start at once do not burden etcd.
-    let config = config.any_semantic();
+    let selection = wanted.selection.any_semantic();
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let begin = || watcher(api.clone(), selection.clone()).default_backoff().boxed();
     let mut stream = begin();
     let mut list = List::default();
+    let mut told = false;
     while let Some(event) = stream.next().await {
+        let mut begin_after = None;
         let update = match event {
-            Ok(event) => list.take_in(event, |object| outcome(object, convert)),
+            Ok(event) => list.take_in(event, |object| outcome(object, &wanted.convert)),
+            Err(error) if wanted.optional && is_withheld(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(
+                        "going on without {}: {}",
+                        K::plural(&()),
+                        reason(&error, &K::plural(&()))
+                    );
+                }
+                begin_after = Some(BEFORE_NEXT_VERSION);
+                Some(Update::Replace(Vec::new()))
+            }
             Err(error) => {
                 let plural = K::plural(&());
                 warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
-                if is_gone(&error) {
-                    sleep(BEFORE_LIST).await;
-                    stream = begin();
-                }
+                begin_after = is_lost(&error).then_some(BEFORE_LIST);
                 None
             }
         };
         if let Some(update) = update
-            && events.send(wrap(update)).await.is_err()
+            && events.send((wanted.wrap)(update)).await.is_err()
         {
             return;
+        }
+        if let Some(pause) = begin_after {
+            sleep(pause).await;
+            stream = begin();
         }
     }
 }
 
-/// Whether a watch cannot go on from the version it has. The watcher lists anew when it learns so
-/// from an event; when the status of the answer says so, it asks for the same version for ever.
-fn is_gone(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+/// Whether the API server does not know the kind that it was asked for, or keeps it from us: roles
+/// made for an older version do not name it.
+fn is_withheld(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if [403, 404].contains(&status.code)
+    )
+}
+
+/// Whether a watch cannot go on from the version it has. The watcher lists anew when an event tells
+/// it that its version is gone; in all other cases it asks for the same version for ever.
+fn is_lost(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            status.code == 410 || is_from_the_future(status)
+        }
+        watcher::Error::WatchError(status) => is_from_the_future(status),
+        _ => false,
+    }
+}
+
+/// Whether the API server has not come to our version yet, as after etcd was restored from a backup.
+/// It says so by a cause, or in words where another server passed the answer on.
+fn is_from_the_future(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 504
+        && (causes.any(|cause| cause.reason == "ResourceVersionTooLarge")
+            || status.message.contains("Too large resource version"))
 }
 
 /// Why a list or a watch failed, in one line, and what to do about a refusal.
@@ -182,7 +260,10 @@ impl<T> List<T> {
 }
 
 /// The name of an object and what it is for us. One that cannot even be decoded is rejected alone.
-fn outcome<K: Resource, T>(object: DeserializeGuard<K>, convert: fn(&K) -> Outcome<T>) -> Named<T> {
+fn outcome<K: Resource, T>(
+    object: DeserializeGuard<K>,
+    convert: impl Fn(&K) -> Outcome<T>,
+) -> Named<T> {
     let name = convert::name(object.meta());
     let outcome = match object.0 {
         Ok(object) => convert(&object),

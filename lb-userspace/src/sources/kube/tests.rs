@@ -63,8 +63,12 @@ fn serve_connection(mut stream: &TcpStream, requests: &Requests) {
         while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
         let target = request.split(' ').nth(1).unwrap();
         let nth = note(target, requests);
-        let answer = if is_watch(target) { watch(target, nth) } else { list(target, nth) };
-        stream.write_all(format!("HTTP/1.1 200 OK\r\n{answer}").as_bytes()).unwrap();
+        let answer = match path(target) {
+            "/apis/networking.k8s.io/v1/servicecidrs" => unknown(),
+            _ if is_watch(target) => watch(target, nth),
+            _ => list(target, nth),
+        };
+        stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).unwrap();
     }
 }
 
@@ -79,7 +83,13 @@ fn note(target: &str, requests: &Requests) -> usize {
 fn list(target: &str, nth: usize) -> String {
     let list = json!({"metadata": {"resourceVersion": "7"}, "items": listed(target, nth)});
     let list = list.to_string();
-    format!("Content-Length: {}\r\n\r\n{list}", list.len())
+    format!("200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len())
+}
+
+/// What an API server says of a path that it does not have.
+fn unknown() -> String {
+    let text = "404 page not found\n";
+    format!("404 Not Found\r\nContent-Length: {}\r\n\r\n{text}", text.len())
 }
 
 /// The events of a watch that then stays open.
@@ -89,7 +99,7 @@ fn watch(target: &str, nth: usize) -> String {
         format!("{:x}\r\n{line}\r\n", line.len())
     };
     let chunks: Vec<_> = watched(target, nth).iter().map(chunk).collect();
-    format!("Transfer-Encoding: chunked\r\n\r\n{}", chunks.concat())
+    format!("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunks.concat())
 }
 
 fn path(target: &str) -> &str {
@@ -147,10 +157,10 @@ async fn a_list_after_a_lost_watch_replaces_everything() {
     let config = Config::new(serve(&requests).parse().unwrap());
     let client = Client::try_from(config).unwrap();
     let (sender, mut events) = mpsc::channel(16);
-    let source = tokio::spawn(async move { run(client, "n1", sender).await });
+    let source = tokio::spawn(async move { run(client, None, sender).await });
 
     let (mut services, mut others) = (Vec::new(), BTreeSet::new());
-    while services.len() < 3 || others.len() < 2 {
+    while services.len() < 3 || others.len() < 3 {
         match events.recv().await.expect("the source runs") {
             event @ Event::Services(_) => services.push(names(&event)),
             event => _ = others.insert(format!("{event:?}")),
@@ -158,7 +168,11 @@ async fn a_list_after_a_lost_watch_replaces_everything() {
     }
     assert_eq!(services, ["all d/a d/b", "put d/c", "all d/b"]);
     let others: Vec<_> = others.into_iter().collect();
-    assert_eq!(others, ["Nodes(Replace([]))", "Slices(Replace([]))"]);
+    assert_eq!(
+        others,
+        ["Nodes(Replace([]))", "ServiceCidrs(Replace([]))", "Slices(Replace([]))"],
+        "what the API server does not have is empty"
+    );
     drop(events);
     source.await.unwrap();
 
@@ -167,7 +181,29 @@ async fn a_list_after_a_lost_watch_replaces_everything() {
     assert!(asked("fieldSelector=spec.clusterIP%21%3DNone"), "{requests:?}");
     assert!(asked("labelSelector=%21service.kubernetes.io%2Fservice-proxy-name"), "{requests:?}");
     assert!(asked("labelSelector=%21service.kubernetes.io%2Fheadless"), "{requests:?}");
-    assert!(asked("fieldSelector=metadata.name%3Dn1"), "{requests:?}");
+    let nodes: Vec<_> =
+        requests.iter().filter(|request| path(request).ends_with("/nodes")).collect();
+    assert!(!nodes.is_empty(), "{requests:?}");
+    assert!(nodes.iter().all(|request| !request.contains("Selector")), "all Nodes: {nodes:?}");
+}
+
+fn status(code: u16, message: &str, cause: &str) -> Box<Status> {
+    let details = json!({"causes": [{"reason": cause}]});
+    let status = json!({"code": code, "message": message, "details": details});
+    Box::new(serde_json::from_value(status).unwrap())
+}
+
+#[test]
+fn a_watch_begins_anew_when_its_version_is_gone_or_not_there_yet() {
+    let start = |status| watcher::Error::WatchStartFailed(kube::Error::Api(status));
+    let too_large = "Too large resource version: 9, current: 3";
+    assert!(is_lost(&start(status(410, "", ""))));
+    assert!(is_lost(&start(status(504, too_large, ""))));
+    assert!(is_lost(&start(status(504, "", "ResourceVersionTooLarge"))));
+    assert!(is_lost(&watcher::Error::WatchError(status(504, too_large, ""))));
+    assert!(!is_lost(&start(status(504, "the server was unable to answer in time", ""))));
+    assert!(!is_lost(&start(status(500, too_large, ""))));
+    assert!(!is_lost(&watcher::Error::WatchError(status(410, "", ""))), "the watcher lists");
 }
 
 #[tokio::test(flavor = "current_thread")]

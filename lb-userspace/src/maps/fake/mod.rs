@@ -1,15 +1,19 @@
 //! The maps in memory, for tests: strict about the order of writes, or failing on purpose.
 
+mod prefixes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 
 use lb_common::abi::map;
 use lb_common::abi::service::SlotRange;
 use lb_common::net::Family;
 
+use self::prefixes::Prefixes;
 use super::{
-    BackendEntry, BackendId, Capacities, FrontendEntry, MapError, Maps, PerFamily, ReadBack,
-    ServiceEntry, ServiceId, ServiceState, Snapshot, Write, backends_map, frontends_map,
+    AddressEntry, BackendEntry, BackendId, Capacities, FrontendEntry, MapError, Maps, PerFamily,
+    ReadBack, ServiceEntry, ServiceId, ServiceState, Snapshot, Write, backends_map, frontends_map,
 };
 use crate::plan::FrontendAddress;
 
@@ -22,6 +26,7 @@ pub struct Fake {
     slots: BTreeMap<u32, BackendId>,
     backends: PerFamily<BTreeMap<BackendId, (BackendEntry, InUse)>>,
     names: BTreeMap<ServiceId, (String, Family)>,
+    prefixes: Prefixes,
     log: Vec<Write>,
     /// False from [`Fake::vandalize`] until the damage is repaired.
     is_sound: bool,
@@ -47,6 +52,7 @@ impl Fake {
             slots: BTreeMap::new(),
             backends: PerFamily::default(),
             names: BTreeMap::new(),
+            prefixes: Prefixes::default(),
             log: Vec::new(),
             is_sound: true,
         }
@@ -100,7 +106,7 @@ impl Fake {
             | Write::DeleteClient(_)
             | Write::PutServiceCidrs(..)
             | Write::PutWorkloadInterface(_)
-            | Write::DeleteInterface(_) => {}
+            | Write::DeleteInterface(_) => self.prefixes.change(write, &self.capacities)?,
         }
         Ok(())
     }
@@ -133,7 +139,14 @@ impl Fake {
         self.slots.get(&slot).copied().unwrap_or_default()
     }
 
-    /// Panics if `write` would change what a reader may be looking at.
+    /// The frontends at an address.
+    fn at(&self, ip: &IpAddr) -> impl Iterator<Item = &FrontendEntry> {
+        let frontends = self.frontends[Family::of(ip)].iter();
+        frontends.filter(move |(address, _)| address.ip == *ip).map(|(_, entry)| entry)
+    }
+
+    /// Panics if `write` would change what a reader may be looking at, or tell it of an address
+    /// what is not so.
     fn assert_invisible(&self, write: &Write) {
         match write {
             Write::PutSlots { offset, backends } => {
@@ -150,6 +163,12 @@ impl Fake {
                 let is_next = !in_use && old.generation < entry.generation;
                 assert!(is_same || is_next, "replaces {old:?}: {write:?}");
             }
+            Write::PutAddress(ip, AddressEntry { closed: true }) => {
+                assert!(self.at(ip).any(|entry| entry.closed), "nothing is closed: {write:?}");
+            }
+            Write::DeleteAddress(ip) => {
+                assert!(self.at(ip).next().is_none(), "a frontend is there: {write:?}");
+            }
             _ => {}
         }
     }
@@ -159,13 +178,26 @@ impl Fake {
         self.services.values().flat_map(move |it| slots(it.cluster).chain(slots(it.local)))
     }
 
-    /// What breaks I4: a visible slot that names no backend of its service in use, or a frontend
-    /// that names no service in use of its family.
+    /// What breaks I4: a visible slot that names no backend of its service in use, a frontend that
+    /// names no service in use of its family, a guarded one that admits nobody, or a source range
+    /// that the next user of an id would inherit.
     fn fault(&self) -> Option<String> {
         let dangling =
             |(id, entry): &(&ServiceId, &ServiceEntry)| self.families_of(**id, entry).is_empty();
         if let Some((id, _)) = self.services.iter().find(dangling) {
             return Some(format!("service {id} has a dangling slot"));
+        }
+        if let Some((id, net)) =
+            self.prefixes.ranges().find(|(id, _)| !self.services.contains_key(id))
+        {
+            return Some(format!("source range {net} is of no service: {id}"));
+        }
+        let ranged: BTreeSet<_> = self.prefixes.ranges().map(|(id, _)| *id).collect();
+        let frontends = || self.frontends.iter().flat_map(|(_, frontends)| frontends);
+        if let Some((address, _)) =
+            frontends().find(|(_, it)| it.guarded && !ranged.contains(&it.service))
+        {
+            return Some(format!("{address:?} admits nobody"));
         }
         self.frontends.iter().find_map(|(family, frontends)| {
             let lost =
@@ -226,6 +258,7 @@ impl ReadBack for Fake {
         let states = self.services.iter();
         let states = states.map(|(id, it)| (*id, ServiceState::read(*it, |slot| self.slot(slot))));
         snapshot.services = states.collect();
+        self.prefixes.read_into(&mut snapshot);
         Ok(snapshot)
     }
 }

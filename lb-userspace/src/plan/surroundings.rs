@@ -1,0 +1,99 @@
+//! What the datapath must know besides services: who the clients are. Pure.
+//!
+//! A pod is told from other clients by its address or by the interface behind which it is; which of
+//! these count is the operator's choice, the [`Detector`]. The node's own addresses are always
+//! known, and more precisely than any network of pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use lb_common::net::Family;
+
+use super::{Client, Detector, Surroundings};
+use crate::netlink::rule::workloads;
+use crate::netlink::{Interface, Network};
+use crate::store::Store;
+
+/// What surrounds the services of the node that has this `network`.
+pub(super) fn surroundings(detector: &Detector, store: &Store, network: &Network) -> Surroundings {
+    Surroundings {
+        clients: clients(detector, store, network),
+        service_cidrs: store.service_cidrs().copied().collect(),
+        workload_interfaces: workload_interfaces(detector, network),
+    }
+}
+
+fn clients(detector: &Detector, store: &Store, network: &Network) -> BTreeMap<IpNet, Client> {
+    let pods = pod_prefixes(detector, store);
+    let is_untold = |family| match detector {
+        Detector::None => true,
+        Detector::ClusterCidr(_) | Detector::NodeCidr => {
+            !pods.iter().any(|prefix| family_of(prefix) == family)
+        }
+        Detector::Auto | Detector::BridgeInterface(_) | Detector::InterfaceNamePrefix(_) => false,
+    };
+    let untold = [Family::V4, Family::V6].into_iter().filter(|family| is_untold(*family));
+    let untold = untold.map(|family| (everybody(family), Client { untold: true, ..NOBODY }));
+    let pods = pods.iter().map(|prefix| (*prefix, Client { pod: true, ..NOBODY }));
+    // Last, so that an address of this node is never taken for a pod's.
+    let own = network.addresses.iter().map(|address| {
+        let untold = is_untold(Family::of(&address.ip));
+        (IpNet::from(address.ip), Client { node: true, untold, ..NOBODY })
+    });
+    untold.chain(pods).chain(own).collect()
+}
+
+const NOBODY: Client = Client { pod: false, node: false, untold: false };
+
+/// The networks of pods, as far as the detector goes by addresses.
+fn pod_prefixes(detector: &Detector, store: &Store) -> BTreeSet<IpNet> {
+    match detector {
+        Detector::Auto => store.pod_cidrs().copied().collect(),
+        Detector::ClusterCidr(cidrs) => {
+            let first = |family| cidrs.iter().find(|cidr| family_of(cidr) == family);
+            let firsts = [Family::V4, Family::V6].into_iter().filter_map(first);
+            firsts.map(IpNet::trunc).collect()
+        }
+        Detector::NodeCidr => {
+            store.node().into_iter().flat_map(|node| &node.pod_cidrs).copied().collect()
+        }
+        Detector::BridgeInterface(_) | Detector::InterfaceNamePrefix(_) | Detector::None => {
+            BTreeSet::new()
+        }
+    }
+}
+
+/// The interfaces with pods behind them, as far as the detector goes by interfaces.
+fn workload_interfaces(detector: &Detector, network: &Network) -> BTreeSet<u32> {
+    match detector {
+        Detector::Auto => workloads(network),
+        Detector::BridgeInterface(bridge) => named(network, |name| name == bridge),
+        Detector::InterfaceNamePrefix(prefix) => named(network, |name| name.starts_with(prefix)),
+        Detector::ClusterCidr(_) | Detector::NodeCidr | Detector::None => BTreeSet::new(),
+    }
+}
+
+/// The interfaces with such names, and the ports of bridges with such names: netfilter, and so
+/// kube-proxy, sees a packet of a port at the bridge, our programs see it at the port.
+fn named(network: &Network, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<u32> {
+    let master = |interface: &Interface| network.interfaces.get(&interface.master?);
+    let is_bridge = |master: &Interface| master.kind == "bridge" && is_wanted(&master.name);
+    let wanted = network
+        .interfaces
+        .values()
+        .filter(|interface| is_wanted(&interface.name) || master(interface).is_some_and(is_bridge));
+    wanted.map(|interface| interface.index).collect()
+}
+
+fn family_of(prefix: &IpNet) -> Family {
+    Family::of(&prefix.addr())
+}
+
+fn everybody(family: Family) -> IpNet {
+    let unspecified = match family {
+        Family::V4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    IpNet::new_assert(unspecified, 0)
+}

@@ -1,0 +1,243 @@
+//! Passes over maps in memory.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::net::Family;
+
+use super::*;
+use crate::maps::fake::{Fake, Flaky};
+use crate::maps::{Capacities, Write};
+use crate::model::{
+    Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice, SlicePort,
+    TrafficPolicy,
+};
+use crate::plan::Settings;
+use crate::store::{Event, Update};
+use crate::tables::{GRACE, MapUsage};
+
+fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
+    let name = NamespacedName::new("default", name);
+    let service = Service {
+        name: name.clone(),
+        created_s: 0,
+        cluster_ips: vec![ip.parse().unwrap()],
+        external_ips: BTreeSet::new(),
+        load_balancer_ips: BTreeSet::new(),
+        source_ranges: BTreeSet::new(),
+        health_check_node_port: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity: Affinity::None,
+        ports: vec![ServicePort {
+            name: "".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }],
+    };
+    (name, Outcome::Usable(service, vec![]))
+}
+
+fn slice(service: &str, ip: &str) -> (NamespacedName, Outcome<Slice>) {
+    let name = NamespacedName::new("default", service);
+    let endpoint = Endpoint {
+        address: ip.parse().unwrap(),
+        node: None,
+        ready: true,
+        serving: true,
+        terminating: false,
+        zone_hints: BTreeSet::new(),
+        node_hints: BTreeSet::new(),
+    };
+    let slice = Slice {
+        name: name.clone(),
+        service: name.clone(),
+        family: Family::V4,
+        ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
+        endpoints: vec![endpoint],
+    };
+    (name, Outcome::Usable(slice, vec![]))
+}
+
+fn reconciler<M: Maps + ReadBack>(maps: M) -> Reconciler<M> {
+    let planner = Planner::new("node", Settings::default());
+    Reconciler::restore(planner, maps).unwrap()
+}
+
+/// The services named are all there are, each with one endpoint.
+fn list<M: Maps>(reconciler: &mut Reconciler<M>, names: &[&str]) {
+    let ip = |third: usize, n: usize| format!("10.{third}.0.{}", n + 1);
+    let services = names.iter().enumerate().map(|(n, name)| service(name, &ip(96, n)));
+    let slices = names.iter().enumerate().map(|(n, name)| slice(name, &ip(1, n)));
+    reconciler.planner().apply(Event::Services(Update::Replace(services.collect())));
+    reconciler.planner().apply(Event::Slices(Update::Replace(slices.collect())));
+    reconciler.planner().apply(Event::Nodes(Update::Replace(vec![])));
+    reconciler.planner().apply(Event::ServiceCidrs(Update::Replace(vec![])));
+}
+
+fn frontends(maps: &impl ReadBack) -> Vec<IpAddr> {
+    maps.snapshot().unwrap().frontends.keys().map(|address| address.ip).collect()
+}
+
+fn backends(maps: &impl ReadBack) -> Vec<SocketAddr> {
+    maps.snapshot().unwrap().backends.values().map(|entry| entry.address).collect()
+}
+
+/// Passes until nothing is left to do, as the agent does; returns how many it took.
+fn settle<M: Maps>(reconciler: &mut Reconciler<M>) -> usize {
+    let mut now = Duration::ZERO;
+    for passes in 1..1000 {
+        match reconciler.pass(now) {
+            None => return passes,
+            Some(pause) => now += pause,
+        }
+    }
+    panic!("it does not converge: {:?}", reconciler.pending);
+}
+
+#[test]
+fn nothing_is_written_before_every_source_has_delivered() {
+    let mut reconciler = reconciler(Fake::default());
+    reconciler.planner().apply(Event::Services(Update::Replace(vec![service("a", "10.96.0.1")])));
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert!(reconciler.maps.take_log().is_empty());
+    list(&mut reconciler, &["a"]);
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert_eq!(frontends(&reconciler.maps).len(), 1);
+    assert_eq!(backends(&reconciler.maps), ["10.1.0.1:8080".parse().unwrap()]);
+}
+
+#[test]
+fn what_is_wrong_is_told_before_every_source_has_delivered() {
+    let mut reconciler = reconciler(Fake::default());
+    let trouble = vec!["cannot be read".to_owned()];
+    reconciler.planner().apply(Event::File("manifests".into(), trouble));
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert_eq!(reconciler.planner().take_rejections(), [], "they were told");
+}
+
+#[test]
+fn an_address_that_a_service_leaves_to_another_is_never_missing() {
+    for (old, new) in [("a", "b"), ("b", "a")] {
+        let mut reconciler = reconciler(Fake::default());
+        list(&mut reconciler, &[old]);
+        settle(&mut reconciler);
+        reconciler.maps.take_log();
+        list(&mut reconciler, &[new]);
+        settle(&mut reconciler);
+        assert_eq!(frontends(&reconciler.maps).len(), 1);
+        let log = reconciler.maps.take_log();
+        let is_gap = |write: &Write| matches!(write, Write::DeleteFrontend(_));
+        assert!(!log.iter().any(is_gap), "{old} to {new}: {log:?}");
+    }
+}
+
+#[test]
+fn leftovers_of_an_earlier_run_go_once_it_is_known_that_nobody_wants_them() {
+    let mut earlier = reconciler(Fake::default());
+    list(&mut earlier, &["a", "b", "c"]);
+    settle(&mut earlier);
+    let mut later = reconciler(earlier.maps);
+    assert_eq!(later.pass(Duration::ZERO), None);
+    assert_eq!(frontends(&later.maps).len(), 3);
+    list(&mut later, &["a"]);
+    settle(&mut later);
+    assert_eq!(frontends(&later.maps), ["10.96.0.1".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
+fn a_change_after_the_first_lists_is_written() {
+    let mut reconciler = reconciler(Fake::default());
+    list(&mut reconciler, &["a", "b"]);
+    settle(&mut reconciler);
+    let name = NamespacedName::new("default", "a");
+    reconciler.planner().apply(Event::Services(Update::Delete(name)));
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert_eq!(frontends(&reconciler.maps), ["10.96.0.2".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
+fn the_api_server_keeps_its_endpoints_over_a_restart_until_there_are_others() {
+    let mut earlier = reconciler(Fake::default());
+    list(&mut earlier, &["kubernetes", "web"]);
+    settle(&mut earlier);
+    let mut later = reconciler(earlier.maps);
+    list(&mut later, &["kubernetes", "web"]);
+    later.planner().apply(Event::Slices(Update::Replace(vec![])));
+    assert_eq!(later.pass(Duration::ZERO), None);
+    assert_eq!(backends(&later.maps), ["10.1.0.1:8080".parse().unwrap()]);
+    assert_eq!(frontends(&later.maps).len(), 2);
+    let (name, new) = slice("kubernetes", "10.1.0.9");
+    later.planner().apply(Event::Slices(Update::Apply(name, new)));
+    assert_eq!(later.pass(GRACE), None);
+    assert_eq!(backends(&later.maps), ["10.1.0.9:8080".parse().unwrap()]);
+}
+
+#[test]
+fn the_api_server_without_endpoints_in_the_maps_is_written_like_others() {
+    let mut reconciler = reconciler(Fake::default());
+    list(&mut reconciler, &["kubernetes"]);
+    reconciler.planner().apply(Event::Slices(Update::Replace(vec![])));
+    assert_eq!(reconciler.pass(Duration::ZERO), None);
+    assert_eq!(frontends(&reconciler.maps).len(), 1);
+}
+
+#[test]
+fn surroundings_come_first_and_are_tried_until_they_are_written() {
+    let mut maps = Fake::default();
+    for index in 1..=4 {
+        maps.vandalize(&Write::PutWorkloadInterface(index));
+    }
+    let mut sound = reconciler(maps.clone());
+    list(&mut sound, &["a"]);
+    assert_eq!(sound.pass(Duration::ZERO), None);
+    let log = sound.maps.take_log();
+    assert!(matches!(log[..5], [.., Write::DeleteInterface(4), Write::PutBackend(..)]), "{log:?}");
+    let mut flaky = reconciler(Flaky::new(maps, 3));
+    list(&mut flaky, &["a"]);
+    assert!(settle(&mut flaky) > 1);
+    assert_eq!(flaky.maps.snapshot().unwrap(), sound.maps.snapshot().unwrap());
+}
+
+#[test]
+fn maps_of_which_every_third_write_fails_end_up_the_same() {
+    let names = ["a", "b", "c", "d"];
+    let mut sound = reconciler(Fake::default());
+    list(&mut sound, &names);
+    assert_eq!(settle(&mut sound), 1);
+    let mut flaky = reconciler(Flaky::new(Fake::default(), 3));
+    list(&mut flaky, &names);
+    assert!(settle(&mut flaky) > 1);
+    assert_eq!(frontends(&flaky.maps), frontends(&sound.maps));
+    list(&mut flaky, &["a"]);
+    settle(&mut flaky);
+    assert_eq!(frontends(&flaky.maps).len(), 1);
+    assert_eq!(backends(&flaky.maps).len(), 1);
+}
+
+#[test]
+fn a_service_that_finds_no_room_is_told_once() {
+    let small = Capacities { services: 2, ..Capacities::default() };
+    let mut reconciler = reconciler(Fake::new(small));
+    list(&mut reconciler, &["a", "b"]);
+    for _ in 0..3 {
+        assert!(reconciler.pass(Duration::ZERO).is_some());
+    }
+    let told: Vec<_> = reconciler.take_told().iter().map(ToString::to_string).collect();
+    let expected = "service default/b: default/b/TCP stays as it was: \
+                    map SERVICES is full at 2 entries; raise --max-services";
+    assert_eq!(told, [expected]);
+    let usage = reconciler.figures().usage;
+    assert_eq!((usage.services, usage.backends), (1, 1));
+    assert_eq!(usage.maps[0], MapUsage { map: "SERVICES", entries: 1, capacity: 1 });
+}
+
+#[test]
+fn pauses_grow_up_to_a_limit_and_start_anew_after_success() {
+    let mut reconciler = reconciler(Flaky::new(Fake::default(), 1));
+    list(&mut reconciler, &["a"]);
+    let pauses: Vec<_> = (0..12).map_while(|_| reconciler.pass(Duration::ZERO)).collect();
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
+    assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
+}

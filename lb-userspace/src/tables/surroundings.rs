@@ -1,0 +1,98 @@
+//! What is in the maps besides services: clients, service CIDRs, interfaces.
+//!
+//! The whole is wanted at a time, and differences are written. What comes is put before what goes
+//! is deleted, so that an address that moves from one prefix to another is always in one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use lb_common::net::Family;
+
+use super::state::State;
+use crate::maps::{MapError, Maps, PerFamily, Snapshot, Write, is_of};
+use crate::plan::{Client, Surroundings};
+
+/// The entries that are, or may be, in the maps.
+#[derive(Debug)]
+pub(super) struct Around {
+    clients: BTreeMap<IpNet, State<Client>>,
+    /// All of a family at once, as they are written.
+    cidrs: PerFamily<State<Vec<IpNet>>>,
+    interfaces: BTreeMap<u32, State<()>>,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        let cidrs = PerFamily::new(|_| State::Is(Vec::new()));
+        Self { clients: BTreeMap::new(), cidrs, interfaces: BTreeMap::new() }
+    }
+}
+
+impl Around {
+    /// What an earlier run has left.
+    pub(super) fn restore(snapshot: &Snapshot) -> Self {
+        let clients = snapshot.clients.iter().map(|(net, client)| (*net, State::Is(*client)));
+        let interfaces = snapshot.workload_interfaces.iter();
+        Self {
+            clients: clients.collect(),
+            cidrs: PerFamily::new(|family| State::Is(of(family, &snapshot.service_cidrs))),
+            interfaces: interfaces.map(|index| (*index, State::Is(()))).collect(),
+        }
+    }
+
+    /// Makes the maps hold `want`; the first error comes back, and stops nothing else.
+    pub(super) fn apply<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+    ) -> Result<(), MapError> {
+        let clients = want.clients.iter().map(|(net, client)| (net.trunc(), *client)).collect();
+        let interfaces = want.workload_interfaces.iter().map(|index| (*index, ())).collect();
+        let put_client = |net: &IpNet, client: &Client| Write::PutClient(*net, *client);
+        let put_interface = |index: &u32, (): &()| Write::PutWorkloadInterface(*index);
+        sync(maps, &mut self.clients, &clients, put_client, |net| Write::DeleteClient(*net))
+            .and(sync(maps, &mut self.interfaces, &interfaces, put_interface, |index| {
+                Write::DeleteInterface(*index)
+            }))
+            .and(self.put_cidrs(maps, want, Family::V4))
+            .and(self.put_cidrs(maps, want, Family::V6))
+    }
+
+    fn put_cidrs<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+        family: Family,
+    ) -> Result<(), MapError> {
+        let nets = of(family, &want.service_cidrs.iter().map(IpNet::trunc).collect());
+        let write = Write::PutServiceCidrs(family, nets.clone());
+        self.cidrs[family].put(maps, nets, || write)
+    }
+}
+
+/// Makes a map with one entry a key hold `want`.
+fn sync<M: Maps, K: Copy + Ord, V: Copy + PartialEq>(
+    maps: &mut M,
+    known: &mut BTreeMap<K, State<V>>,
+    want: &BTreeMap<K, V>,
+    put: impl Fn(&K, &V) -> Write,
+    delete: impl Fn(&K) -> Write,
+) -> Result<(), MapError> {
+    let mut outcome = Ok(());
+    for (key, value) in want {
+        let state = known.entry(*key).or_default();
+        outcome = outcome.and(state.put(maps, *value, || put(key, value)));
+    }
+    known.retain(|key, state| {
+        let cleared = if want.contains_key(key) { Ok(()) } else { state.clear(maps, &delete(key)) };
+        let stays = want.contains_key(key) || cleared.is_err();
+        outcome = std::mem::replace(&mut outcome, Ok(())).and(cleared);
+        stays
+    });
+    outcome
+}
+
+/// Those of `family`, sorted.
+fn of(family: Family, nets: &BTreeSet<IpNet>) -> Vec<IpNet> {
+    nets.iter().filter(|net| is_of(family, &net.addr())).copied().collect()
+}
