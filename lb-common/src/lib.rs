@@ -6,7 +6,7 @@
 //! - [`net`], [`csum`], [`crc32c`], [`clock`], [`verdict`]: the vocabulary;
 //! - [`abi`]: one file per map, the bytes that both sides read and write;
 //! - [`tables`], [`packet`]: what a decision may ask of the maps and of a packet;
-//! - [`parse`], [`decide`], [`rewrite`], [`reject`]: the datapath itself.
+//! - [`parse`], [`decide`], [`rewrite`], [`reject`], [`icmp`]: the datapath itself.
 #![cfg_attr(not(any(test, feature = "native", feature = "user")), no_std)]
 
 pub mod abi;
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod crc32c;
 pub mod csum;
 pub mod decide;
+pub mod icmp;
 #[cfg(any(test, feature = "native"))]
 pub mod native;
 pub mod net;

@@ -5,7 +5,7 @@
 //! answer comes from the address that was dialled and goes back to the sender's link address; VLAN
 //! tags stay.
 //!
-//! Nothing is answered to a reset, nor to a packet with IPv4 options or IPv6 extension headers.
+//! Nothing is answered to a reset, to a fragment but the first, nor to a packet with IPv4 options or IPv6 extension headers.
 //!
 //! A packet from a local socket may reach us with its transport checksum left to a device
 //! ("partial"), and no BPF helper undoes that. So the answers are right whether or not some device
@@ -45,7 +45,7 @@ const ICMP_LEN: u16 = 8;
 /// on.
 #[inline(never)]
 pub fn answer<A: Reply, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Result<Told, Refused> {
-    if headers.transport != headers.network + u32::from(A::HEADER_LEN) {
+    if headers.is_later || headers.transport != headers.network + u32::from(A::HEADER_LEN) {
         return Ok(Told::Nothing);
     }
     if headers.key.protocol != protocol::TCP {
@@ -65,8 +65,6 @@ pub fn answer<A: Reply, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Resu
 pub trait Reply: Wire {
     /// Length of the network header without options, in bytes.
     const HEADER_LEN: u16;
-    /// The protocol number of the family's ICMP.
-    const ICMP: u8;
     /// Type and code of "port unreachable".
     const PORT_UNREACHABLE: [u8; 2];
 
@@ -90,7 +88,6 @@ pub trait Reply: Wire {
 
 impl Reply for Addr4 {
     const HEADER_LEN: u16 = 20;
-    const ICMP: u8 = 1;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
 
     #[inline(always)]
@@ -120,7 +117,6 @@ impl Reply for Addr4 {
 
 impl Reply for Addr6 {
     const HEADER_LEN: u16 = 40;
-    const ICMP: u8 = 58;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
 
     #[inline(always)]
@@ -231,8 +227,9 @@ fn fix<P: Packet>(packet: &mut P, offset: u32, diff: u32, covers: Covers) -> Res
     packet.fix_transport_checksum(offset, diff, TransportFix { covers, zero_is_none: false })
 }
 
+/// Sends an Ethernet frame back to where it came from.
 #[inline(always)]
-fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
+pub(crate) fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
     let [one, two, three] = packet.load::<3>(0)?.map(halves);
     let words = [word(two[1], three[0]), word(three[1], one[0]), word(one[1], two[0])];
     packet.store(0, words)
@@ -240,14 +237,14 @@ fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
 
 /// Four bytes of two halves, all in memory order.
 #[inline(always)]
-fn word(first: u16, second: u16) -> u32 {
+pub(crate) fn word(first: u16, second: u16) -> u32 {
     let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
     u32::from_ne_bytes([a, b, c, d])
 }
 
 /// The halves of four bytes, all in memory order.
 #[inline(always)]
-fn halves(word: u32) -> [u16; 2] {
+pub(crate) fn halves(word: u32) -> [u16; 2] {
     let [a, b, c, d] = word.to_ne_bytes();
     [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
 }

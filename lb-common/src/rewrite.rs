@@ -9,9 +9,9 @@ use crate::packet::{Covers, Packet, Refused, TransportFix};
 use crate::parse::{Headers, Wire};
 
 /// Offset of the checksum in a TCP header.
-const TCP_CHECKSUM: u32 = 16;
+pub(crate) const TCP_CHECKSUM: u32 = 16;
 /// Offset of the checksum in a UDP header.
-const UDP_CHECKSUM: u32 = 6;
+pub(crate) const UDP_CHECKSUM: u32 = 6;
 /// Offset of the checksum in an SCTP header.
 const SCTP_CHECKSUM: u32 = 8;
 
@@ -50,7 +50,7 @@ fn addresses<A: Wire, P: Packet>(
     if let Some(offset) = A::CHECKSUM_OFFSET {
         packet.fix_header_checksum(headers.network + offset, diff)?;
     }
-    if old.protocol == protocol::SCTP {
+    if old.protocol == protocol::SCTP || headers.is_later {
         return Ok(());
     }
     let covers = match A::FAMILY {
@@ -67,7 +67,7 @@ fn ports<A: Wire, P: Packet>(
     new: &FlowKey<A>,
 ) -> Result<(), Refused> {
     let old = &headers.key;
-    if new.src_port == old.src_port && new.dst_port == old.dst_port {
+    if headers.is_later || new.src_port == old.src_port && new.dst_port == old.dst_port {
         return Ok(());
     }
     let protocol = old.protocol;
@@ -82,7 +82,7 @@ fn ports<A: Wire, P: Packet>(
 
 /// Both ports as they stand in the transport header, one word in memory order.
 #[inline(always)]
-fn port_word<A>(key: &FlowKey<A>) -> u32 {
+pub(crate) fn port_word<A>(key: &FlowKey<A>) -> u32 {
     let ([a, b], [c, d]) = (key.src_port.bytes(), key.dst_port.bytes());
     u32::from_ne_bytes([a, b, c, d])
 }

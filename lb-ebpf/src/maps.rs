@@ -7,6 +7,7 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
@@ -113,3 +114,17 @@ pub(crate) static SVC_CIDRS_V6: Array<
 
 #[btf_map]
 pub(crate) static INTERFACES: HashMap<u32, u32, { capacity::INTERFACES as usize }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS_V4: LruHashMap<
+    FragmentKey<Addr4>,
+    FragmentPorts,
+    { capacity::FRAGMENTS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS_V6: LruHashMap<
+    FragmentKey<Addr6>,
+    FragmentPorts,
+    { capacity::FRAGMENTS as usize },
+> = LruHashMap::new();

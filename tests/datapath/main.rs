@@ -14,6 +14,10 @@ mod dnat;
 #[cfg(test)]
 mod flows;
 #[cfg(test)]
+mod fragments;
+#[cfg(test)]
+mod icmp;
+#[cfg(test)]
 mod masquerade;
 #[cfg(test)]
 mod packets;

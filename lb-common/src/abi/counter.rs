@@ -36,7 +36,7 @@ counters! {
     FlowNotKept = 1, "flow_not_kept";
     /// Passed untouched: the packet is shorter than its headers say.
     PassMalformed = 2, "pass_malformed";
-    /// Passed untouched: a fragment, whose ports cannot be read.
+    /// Passed untouched: a fragment whose ports are not known.
     PassFragment = 3, "pass_fragment";
     /// Passed untouched: more IPv6 extension headers than are walked.
     PassExtensionHeaders = 4, "pass_extension_headers";
@@ -60,6 +60,12 @@ counters! {
     RejectUnknownPort = 13, "reject_unknown_port";
     /// Dropped: the address is one for ClusterIPs, but no service has it.
     DropUnallocated = 14, "drop_unallocated";
+    /// An ICMP error was translated with the packet that it quotes.
+    ErrorTranslated = 15, "error_translated";
+    /// An echo request to an address that only services have was answered.
+    EchoAnswered = 16, "echo_answered";
+    /// Dropped: a fragment came before the first one of its packet, to an address of services alone.
+    DropEarlyFragment = 17, "drop_early_fragment";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -18,7 +18,7 @@ pub enum Hook {
 
 /// Key: who talks to whom, as the packet says before the rewrite, and at which hook it is seen.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey<A> {
     /// Source address.
     pub src: A,

@@ -4,11 +4,14 @@
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
 //! counters, flow entries and remembered clients.
 
+mod fragment;
+mod icmp;
 mod kernel;
 mod packet;
 mod sctp;
 mod world;
 
+pub use icmp::icmp;
 pub use kernel::{Answer, Kernel};
 pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
 pub use world::World;

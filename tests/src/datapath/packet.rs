@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions,
-    Ipv6Header, Ipv6RawExtHeader, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket,
-    TcpHeader, TransportSlice, VlanHeader, VlanId,
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions, Ipv6Header,
+    Ipv6RawExtHeader, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TcpHeader,
+    TransportSlice, VlanHeader, VlanId,
 };
 
 /// What a packet carries above IP.
@@ -51,8 +51,6 @@ pub struct Packet {
     pub framing: Framing,
     /// IPv4: this many 32-bit words of options; IPv6: this many extension headers.
     pub options: usize,
-    /// IPv4: fragment offset in units of 8 bytes, and whether more fragments follow.
-    pub fragment: (u16, bool),
 }
 
 /// A TCP packet from `src` to `dst`, each `address:port`.
@@ -81,7 +79,6 @@ fn packet(src: &str, dst: &str, transport: Transport) -> Packet {
         payload: b"the answer is 42.".to_vec(),
         framing: Framing::Ethernet,
         options: 0,
-        fragment: (0, false),
     }
 }
 
@@ -171,9 +168,7 @@ impl Packet {
                     time_to_live: 64,
                     source: src.octets(),
                     destination: dst.octets(),
-                    dont_fragment: self.fragment == (0, false),
-                    fragment_offset: IpFragOffset::try_new(self.fragment.0).expect("13 bits"),
-                    more_fragments: self.fragment.1,
+                    dont_fragment: true,
                     ..Default::default()
                 };
                 let options = vec![1; 4 * self.options];

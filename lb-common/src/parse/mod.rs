@@ -3,9 +3,12 @@
 //! Anything that is not a TCP, UDP or SCTP packet with readable ports is passed untouched; what is
 //! malformed is counted as well (design §3.5).
 
+mod v4;
+mod v6;
+
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
-use crate::net::{Addr4, Addr6, Address, Port, protocol};
+use crate::net::{Address, Port, protocol};
 use crate::packet::{Header, Packet, Refused};
 
 /// How a device frames its packets.
@@ -27,7 +30,7 @@ pub enum Network {
 }
 
 /// What the datapath needs of a packet's headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers<A> {
     /// Who talks to whom, and at which hook.
     pub key: FlowKey<A>,
@@ -37,6 +40,8 @@ pub struct Headers<A> {
     pub transport: u32,
     /// Bits of [`tcp`]; for SCTP those of the segment that would mean the same, 0 for UDP.
     pub tcp_flags: u8,
+    /// It is a fragment behind the first: there is no transport header, its ports are borrowed.
+    pub is_later: bool,
 }
 
 /// TCP flags (RFC 9293 §3.1), as in byte 13 of the header.
@@ -84,6 +89,10 @@ pub enum Skip {
     NotOurs,
     /// It cannot be read, for a reason that is counted.
     Unreadable(Counter),
+    /// It is an ICMP message.
+    Message,
+    /// It is a fragment.
+    Fragment,
 }
 
 const MALFORMED: Skip = Skip::Unreadable(Counter::PassMalformed);
@@ -91,7 +100,6 @@ const MALFORMED: Skip = Skip::Unreadable(Counter::PassMalformed);
 const ETHERNET_LEN: u32 = 14;
 const VLAN_LEN: u32 = 4;
 const MAX_VLAN_TAGS: usize = 2;
-const MAX_EXTENSION_HEADERS: usize = 6;
 
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
@@ -133,19 +141,27 @@ fn behind_ethernet<P: Packet>(packet: &P) -> Result<Network, Skip> {
 }
 
 /// An address family as it is laid out on the wire.
-pub trait Wire: Address {
+pub trait Wire: Address + Default {
     /// Offset of the source address in the network header; the destination follows it.
     const SRC_OFFSET: u32;
     /// Offset of the destination address in the network header.
     const DST_OFFSET: u32;
     /// Offset of the header checksum, where the family has one.
     const CHECKSUM_OFFSET: Option<u32>;
+    /// The protocol number of the family's ICMP.
+    const ICMP: u8;
 
     /// How many bytes the packet has from its network header on, link padding not counted.
     fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
 
+    /// Reads the network header at `network` of a fragment.
+    fn fragment<P: Packet>(packet: &P, network: u32) -> Result<Fragment<Self>, Skip>;
+
     /// Reads the network header at `network`.
     fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip>;
+
+    /// Reads the address at `offset`.
+    fn load<P: Packet>(packet: &P, offset: u32) -> Result<Self, Refused>;
 
     /// Writes the address at `offset`.
     fn store<P: Packet>(self, packet: &mut P, offset: u32) -> Result<(), Refused>;
@@ -154,14 +170,44 @@ pub trait Wire: Address {
 /// What a network header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkHeader<A> {
-    src: A,
-    dst: A,
-    protocol: u8,
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// IP protocol number of what follows.
+    pub protocol: u8,
     /// Offset of the transport header.
-    transport: u32,
+    pub transport: u32,
     /// Offset of the first byte that is not the packet's any more; `u32::MAX` if the header
     /// does not tell (jumbo and GSO packets).
-    end: u32,
+    pub end: u32,
+}
+
+/// What the network header of a fragment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<A> {
+    /// The network header.
+    pub ip: NetworkHeader<A>,
+    /// The number of the packet it is of.
+    pub id: u32,
+    /// Whether the transport header is in it.
+    pub is_first: bool,
+}
+
+impl<A> NetworkHeader<A> {
+    /// The flow, seen at `hook`, of a packet with these ports.
+    #[inline(always)]
+    fn key(self, ports: [u16; 2], hook: Hook) -> FlowKey<A> {
+        FlowKey {
+            src: self.src,
+            dst: self.dst,
+            src_port: Port::from_bytes(ports[0].to_ne_bytes()),
+            dst_port: Port::from_bytes(ports[1].to_ne_bytes()),
+            protocol: self.protocol,
+            hook: hook as u8,
+            pad: [0; 2],
+        }
+    }
 }
 
 /// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`.
@@ -171,7 +217,17 @@ pub fn headers<A: Wire, P: Packet>(
     network: u32,
     hook: Hook,
 ) -> Result<Headers<A>, Skip> {
-    let ip = A::parse(packet, network)?;
+    transport(packet, A::parse(packet, network)?, network, hook)
+}
+
+/// Reads the transport header behind the network header `ip`.
+#[inline(always)]
+pub fn transport<A: Wire, P: Packet>(
+    packet: &P,
+    ip: NetworkHeader<A>,
+    network: u32,
+    hook: Hook,
+) -> Result<Headers<A>, Skip> {
     let transport = ip.transport;
     let (ports, tcp_flags, length) = match ip.protocol {
         protocol::TCP => {
@@ -180,164 +236,66 @@ pub fn headers<A: Wire, P: Packet>(
             if length < 20 {
                 return Err(MALFORMED);
             }
-            ((header.u16::<0>(), header.u16::<2>()), header.u8::<13>(), length)
+            ([header.u16::<0>(), header.u16::<2>()], header.u8::<13>(), length)
         }
         protocol::UDP => {
             let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
-            ((header.u16::<0>(), header.u16::<2>()), 0, 8)
+            ([header.u16::<0>(), header.u16::<2>()], 0, 8)
         }
         protocol::SCTP => {
             // With the head of the first chunk: there is always one.
             let header = packet.header::<16>(transport).ok_or(MALFORMED)?;
             (
-                (header.u16::<0>(), header.u16::<2>()),
+                [header.u16::<0>(), header.u16::<2>()],
                 FLAGS_OF_CHUNK[usize::from(header.u8::<12>())],
                 16,
             )
         }
+        other if other == A::ICMP => return Err(Skip::Message),
         _ => return Err(Skip::NotOurs),
     };
     if transport + length > ip.end {
         return Err(MALFORMED);
     }
-    let key = FlowKey {
-        src: ip.src,
-        dst: ip.dst,
-        src_port: Port::from_bytes(ports.0.to_ne_bytes()),
-        dst_port: Port::from_bytes(ports.1.to_ne_bytes()),
-        protocol: ip.protocol,
-        hook: hook as u8,
-        pad: [0; 2],
-    };
-    Ok(Headers { key, network, transport, tcp_flags })
+    Ok(Headers { key: ip.key(ports, hook), network, transport, tcp_flags, is_later: false })
 }
 
-impl Wire for Addr4 {
-    const SRC_OFFSET: u32 = 12;
-    const DST_OFFSET: u32 = 16;
-    const CHECKSUM_OFFSET: Option<u32> = Some(10);
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [start] = packet.load::<1>(network)?;
-        Ok(match u32::from_be(start) & 0xffff {
-            0 => packet.len().wrapping_sub(network),
-            total => total,
-        })
-    }
-
-    #[inline(always)]
-    fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip> {
-        let header = packet.header::<20>(network).ok_or(MALFORMED)?;
-        let version_ihl = header.u8::<0>();
-        let length = u32::from(version_ihl & 0x0f) * 4;
-        if version_ihl >> 4 != 4 || length < 20 {
-            return Err(MALFORMED);
-        }
-        // Fragment offset or "more fragments": the ports are not to be had here.
-        if u16::from_be(header.u16::<6>()) & 0x3fff != 0 {
-            return Err(Skip::Unreadable(Counter::PassFragment));
-        }
-        // GSO packets above 64 KiB have no total length.
-        let end = match u16::from_be(header.u16::<2>()) {
-            0 => u32::MAX,
-            total => network + u32::from(total),
-        };
-        Ok(NetworkHeader {
-            src: Self::from_octets(header.u32::<12>().to_ne_bytes()),
-            dst: Self::from_octets(header.u32::<16>().to_ne_bytes()),
-            protocol: header.u8::<9>(),
-            transport: network + length,
-            end,
-        })
-    }
-
-    #[inline(always)]
-    fn store<P: Packet>(self, packet: &mut P, offset: u32) -> Result<(), Refused> {
-        packet.store(offset, [self.words()[0]])
-    }
-}
-
-/// IPv6 extension headers (RFC 8200 §4.1) that can stand before a transport header.
-mod extension {
-    pub(super) const HOP_BY_HOP: u8 = 0;
-    pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const DESTINATION: u8 = 60;
-}
-
-impl Wire for Addr6 {
-    const SRC_OFFSET: u32 = 8;
-    const DST_OFFSET: u32 = 24;
-    const CHECKSUM_OFFSET: Option<u32> = None;
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [second] = packet.load::<1>(network + 4)?;
-        Ok(match u32::from_be(second) >> 16 {
-            0 => packet.len().wrapping_sub(network),
-            payload => 40 + payload,
-        })
-    }
-
-    #[inline(always)]
-    fn parse<P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<Self>, Skip> {
-        let header = packet.header::<40>(network).ok_or(MALFORMED)?;
-        if header.u8::<0>() >> 4 != 6 {
-            return Err(MALFORMED);
-        }
-        let first = network + 40;
-        // Jumbograms and GSO packets above 64 KiB have no payload length.
-        let end = match u16::from_be(header.u16::<4>()) {
-            0 => u32::MAX,
-            payload => first + u32::from(payload),
-        };
-        let src = address6::<P, 8>(header);
-        let dst = address6::<P, 24>(header);
-        let (protocol, transport) = match header.u8::<6>() {
-            plain @ (protocol::TCP | protocol::UDP | protocol::SCTP) => (plain, first),
-            next => behind_extensions(packet, first, next)?,
-        };
-        Ok(NetworkHeader { src, dst, protocol, transport, end })
-    }
-
-    #[inline(always)]
-    fn store<P: Packet>(self, packet: &mut P, offset: u32) -> Result<(), Refused> {
-        packet.store(offset, self.words())
-    }
-}
-
-/// The address at `AT`, 8 or 24: both are read through the same four words.
+/// The headers of a fragment behind the first, which had these ports.
 #[inline(always)]
-fn address6<P: Packet, const AT: usize>(header: P::Header) -> Addr6 {
-    let words = if AT == 8 {
-        [header.u32::<8>(), header.u32::<12>(), header.u32::<16>(), header.u32::<20>()]
-    } else {
-        [header.u32::<24>(), header.u32::<28>(), header.u32::<32>(), header.u32::<36>()]
-    };
-    Addr6::from_words(words)
+pub fn later<A: Wire>(
+    ip: NetworkHeader<A>,
+    network: u32,
+    hook: Hook,
+    src: Port,
+    dst: Port,
+) -> Headers<A> {
+    let key = ip.key([src.word(), dst.word()], hook);
+    Headers { key, network, transport: ip.transport, tcp_flags: 0, is_later: true }
 }
 
-/// Walks extension headers from `offset`, where a header of type `next` starts, to the transport
-/// header.
+/// Reads the headers that an ICMP error quotes from offset `network` on: of the transport header no
+/// more than the first 8 bytes need be there (RFC 792).
 #[inline(always)]
-fn behind_extensions<P: Packet>(packet: &P, offset: u32, next: u8) -> Result<(u8, u32), Skip> {
-    let (mut next, mut offset) = (next, offset);
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        match next {
-            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => {}
-            extension::FRAGMENT => return Err(Skip::Unreadable(Counter::PassFragment)),
-            transport => return Ok((transport, offset)),
-        }
-        let header = packet.header::<8>(offset).ok_or(MALFORMED)?;
-        next = header.u8::<0>();
-        offset += (u32::from(header.u8::<1>()) + 1) * 8;
+pub fn quoted<A: Wire, P: Packet>(
+    packet: &P,
+    network: u32,
+    hook: Hook,
+) -> Result<Headers<A>, Skip> {
+    let ip = match A::parse(packet, network) {
+        Err(Skip::Fragment) => first_fragment(packet, network)?,
+        ip => ip?,
+    };
+    if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
+        return Err(Skip::NotOurs);
     }
-    match next {
-        extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => {
-            Err(Skip::Unreadable(Counter::PassExtensionHeaders))
-        }
-        extension::FRAGMENT => Err(Skip::Unreadable(Counter::PassFragment)),
-        transport => Ok((transport, offset)),
-    }
+    let transport = ip.transport;
+    let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
+    let key = ip.key([header.u16::<0>(), header.u16::<2>()], hook);
+    Ok(Headers { key, network, transport, tcp_flags: 0, is_later: false })
+}
+
+#[inline(always)]
+fn first_fragment<A: Wire, P: Packet>(packet: &P, network: u32) -> Result<NetworkHeader<A>, Skip> {
+    let fragment = A::fragment(packet, network)?;
+    if fragment.is_first { Ok(fragment.ip) } else { Err(Skip::Unreadable(Counter::PassFragment)) }
 }
