@@ -20,7 +20,7 @@ use lb_common::abi::service::SlotRange;
 use lb_common::abi::{capacity, map};
 use lb_common::net::Family;
 
-use crate::plan::{Client, FrontendAddress};
+use crate::plan::{Client, FrontendAddress, InterfaceEntry};
 
 /// Index into `SERVICES`; never 0.
 pub type ServiceId = u32;
@@ -68,8 +68,8 @@ pub enum Write {
     DeleteClient(IpNet),
     /// Say which prefixes of a family ClusterIPs are allocated from: all there are, sorted.
     PutServiceCidrs(Family, Vec<IpNet>),
-    /// Say that pods of this node are behind an interface.
-    PutWorkloadInterface(u32),
+    /// Say what is known of an interface.
+    PutInterface(u32, InterfaceEntry),
     /// Say that nothing is known of it.
     DeleteInterface(u32),
 }

@@ -26,7 +26,7 @@ use crate::maps::{
     frontends_map, service_cidrs_map, source_ranges_map,
 };
 use crate::model::Protocol;
-use crate::plan::{Client, FrontendAddress};
+use crate::plan::{Client, FrontendAddress, InterfaceEntry};
 
 /// `BPF_F_MMAPABLE`, since Linux 5.5.
 const MMAPABLE: u32 = 1 << 10;
@@ -88,7 +88,7 @@ fn kernel_maps() -> KernelMaps {
     names.pin(pins.path(map::SERVICE_NAMES)).unwrap();
     let counters = PerCpuArray::<_, u64>::create(counter::CAPACITY, 0).unwrap();
     counters.pin(pins.path(map::COUNTERS)).unwrap();
-    let interfaces = HashMap::<_, u32, u32>::create(8, 0).unwrap();
+    let interfaces = HashMap::<_, u32, Interface>::create(8, 0).unwrap();
     interfaces.pin(pins.path(map::INTERFACES)).unwrap();
     KernelMaps::from_pins(pins.0.path()).unwrap()
 }
@@ -146,6 +146,10 @@ fn nets(prefixes: &[&str]) -> Vec<IpNet> {
     prefixes.iter().map(|prefix| net(prefix)).collect()
 }
 
+fn interface(v4: &str, v6: &str) -> InterfaceEntry {
+    InterfaceEntry { workload: false, v4: v4.parse().ok(), v6: v6.parse().ok() }
+}
+
 /// What is written of addresses, prefixes and interfaces, while service 1 is guarded and closed.
 fn prefix_writes() -> Vec<Write> {
     let (pod, node) =
@@ -180,8 +184,13 @@ fn prefix_writes() -> Vec<Write> {
         Write::PutServiceCidrs(Family::V6, nets(&["fd97::/64", "fd98::/112"])),
         Write::PutServiceCidrs(Family::V4, vec![net("10.96.0.0/16"); 8]),
         Write::PutServiceCidrs(Family::V4, vec![]),
-        Write::PutWorkloadInterface(7),
-        Write::PutWorkloadInterface(u32::MAX),
+        Write::PutInterface(0, interface("192.168.0.11", "fd00::11")),
+        Write::PutInterface(7, InterfaceEntry { workload: true, ..InterfaceEntry::default() }),
+        Write::PutInterface(u32::MAX, interface("10.244.1.0", "::1")),
+        Write::PutInterface(
+            7,
+            InterfaceEntry { workload: true, ..interface("10.0.0.1", "fd00::1") },
+        ),
         Write::DeleteInterface(7),
         Write::DeleteInterface(7),
     ]
