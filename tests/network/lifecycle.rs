@@ -126,6 +126,27 @@ fn cleanup_leaves_nothing_behind() {
     assert!(!cluster.bpffs.path().join("waggle").exists(), "no pin of ours is left");
 }
 
+#[test]
+fn sockets_of_the_node_keep_off_the_masquerade_ports_until_the_cleanup() {
+    const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+    let mut cluster = Cluster::with_flags(Topology::Routed, 1, &["--masquerade-ports=60000-65535"]);
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "60000-60999");
+    cluster.agent.stop();
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "60000-60999", "flows go on without an agent");
+    cluster.waggle(&["cleanup"]);
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "");
+    cluster.node.ns.sysctls(&[(RESERVED, "8080,60990-61010")]);
+    for _ in 0..2 {
+        cluster.agent.restart(&cluster.node.ns);
+        cluster.wait_until_served();
+        assert_eq!(cluster.node.ns.sysctl(RESERVED), "8080,60000-61010");
+    }
+    cluster.agent.stop();
+    let cleaned = cluster.waggle(&["cleanup"]);
+    assert!(cleaned.contains("ports 60000-60989 are no longer reserved"), "{cleaned}");
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "8080,60990-61010");
+}
+
 /// The dump without what traffic changes by itself.
 fn dump_without_traffic(cluster: &Cluster) -> String {
     let dump = cluster.waggle(&["dump"]);
