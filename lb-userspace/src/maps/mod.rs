@@ -3,14 +3,17 @@
 //! Everything that is written passes through [`Maps::apply`], one [`Write`] at a time, so that the
 //! order of writes can be tested and a failure can happen between any two of them.
 
+mod batch;
 pub mod dump;
 pub mod fake;
 mod family;
+mod flows;
 pub mod kernel;
 mod mmap;
 mod snapshot;
 
 pub use family::PerFamily;
+pub use flows::{FlowEntry, FlowTable};
 pub use snapshot::{ReadBack, ServiceState, Snapshot};
 
 use std::net::{IpAddr, SocketAddr};

@@ -7,11 +7,13 @@
 mod access;
 mod counters;
 mod family;
+mod flows;
 mod prefixes;
 #[cfg(test)]
 mod tests;
 
 pub use counters::Counters;
+pub use flows::KernelFlows;
 
 use std::fmt;
 use std::path::Path;
