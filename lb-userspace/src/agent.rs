@@ -19,6 +19,7 @@ use crate::datapath::bpffs;
 use crate::datapath::load::Datapath;
 use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
+use crate::flows::Collector;
 use crate::maps::kernel::{Counters, KernelMaps};
 use crate::model::Rejection;
 use crate::netlink::{self, InterfaceFilter, Network};
@@ -45,6 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let reconciler = reconciler(&config)?;
     let network = netlink::follow(stop).await?;
     let metrics = metrics(&config)?;
+    collect_flows(&config, &metrics)?;
     let Sourced { events, complaints, task } = source(&config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
@@ -181,6 +183,14 @@ fn metrics(config: &Config) -> anyhow::Result<Metrics> {
         tokio::spawn(serve::run("metrics", address, router));
     }
     Ok(metrics)
+}
+
+/// Removes the entries of flows that are over, beside everything else.
+fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
+    let maps = Pins::new(&config.bpffs).maps();
+    let collector = Collector::from_pins(&maps, config.timeouts).context("open the flows")?;
+    let metrics = metrics.clone();
+    collector.start(move |walk| metrics.show_walk(walk)).context("start the thread for flows")
 }
 
 type SourceTask = JoinHandle<anyhow::Result<()>>;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lb_common::abi::settings::masquerade;
+use lb_common::decide::state::Timeouts;
 
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::load::Globals;
@@ -42,6 +43,8 @@ pub struct Config {
     pub masquerade_ports: PortRange,
     /// Whether the node's own sockets are kept off them.
     pub reserve_ports: bool,
+    /// How long flows last without a packet.
+    pub timeouts: Timeouts,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.

@@ -112,9 +112,10 @@ pub fn answers_another_connection(state: u8, tcp_flags: u8) -> bool {
 #[must_use]
 #[inline(always)]
 pub fn is_expired<A>(flow: &Flow<A>, protocol: u8, now: Ticks, timeouts: &Timeouts) -> bool {
+    const IN_THE_FUTURE: u32 = 1 << 31;
     let age = now.since(flow.seen);
     // Another CPU, or the kernel while we look, may have seen a packet after `now`.
-    age > timeouts.of(protocol, flow.state) && age <= i32::MAX as u32
+    age > timeouts.of(protocol, flow.state) && age < IN_THE_FUTURE
 }
 
 /// Whether the flow at `now` keeps others from its place.

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::detect::DetectArgs;
+use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
@@ -91,6 +92,8 @@ pub struct RunArgs {
     metrics_bind_address: BindAddress,
     #[command(flatten)]
     detect: DetectArgs,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
     #[command(flatten)]
     capacities: CapacityArgs,
     #[command(flatten)]
@@ -194,6 +197,7 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         masquerade_all: args.masquerade_all,
         masquerade_ports: args.masquerade_ports,
         reserve_ports: args.reserve_ports,
+        timeouts: args.timeouts.timeouts(),
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -239,6 +243,8 @@ fn log_filter(text: &str) -> Result<String, ParseError> {
 mod tests {
     use clap::Parser;
     use lb_common::abi::settings::masquerade;
+    use lb_common::clock::Ticks;
+    use lb_common::decide::state::Timeouts;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -267,6 +273,7 @@ mod tests {
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
+        assert_eq!(config.timeouts, Timeouts::DEFAULT);
         assert!(!config.node_name.is_empty());
         assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
     }
@@ -275,7 +282,7 @@ mod tests {
     fn flags_reach_their_settings() {
         let config = parse(
             "--manifests m --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
-             --masquerade-ports 40000-40009 --reserve-ports=false --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
+             --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
@@ -285,6 +292,7 @@ mod tests {
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
         let ports = PortRange { low: 40_000, high: 40_009 };
         assert_eq!((config.masquerade_ports, config.reserve_ports), (ports, false));
+        assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
         assert_eq!(config.bpffs, PathBuf::from("b"));
         assert_eq!(config.metrics, BindAddress(None));
         let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();

@@ -52,16 +52,19 @@ impl FlowTable<Addr4> for Memory {
     }
 }
 
-const CLIENT: ([u8; 4], u16) = ([10, 1, 0, 2], 40_000);
-const DIALLED: ([u8; 4], u16) = ([10, 96, 0, 10], 80);
-const BACKEND: ([u8; 4], u16) = ([10, 1, 1, 3], 8080);
-const NODE: ([u8; 4], u16) = ([192, 168, 0, 11], 50_000);
+/// An address and a port.
+type Socket = ([u8; 4], u16);
+
+const CLIENT: Socket = ([10, 1, 0, 2], 40_000);
+const DIALLED: Socket = ([10, 96, 0, 10], 80);
+const BACKEND: Socket = ([10, 1, 1, 3], 8080);
+const NODE: Socket = ([192, 168, 0, 11], 50_000);
 
 /// An entry of `hook` for packets from `from` to `to`, which writes what is given.
 fn entry(
     hook: Hook,
-    (from, to): (([u8; 4], u16), ([u8; 4], u16)),
-    (src, dst): (Option<([u8; 4], u16)>, Option<([u8; 4], u16)>),
+    (from, to): (Socket, Socket),
+    (src, dst): (Option<Socket>, Option<Socket>),
     flags: u16,
 ) -> FlowEntry<Addr4> {
     let address = |(octets, port)| (Addr4::from_octets(octets), Port::from_host(port));
@@ -139,7 +142,9 @@ fn all_entries_of_a_flow_that_is_over_go_in_one_walk() {
 fn a_flow_stays_whole_while_either_direction_is_busy() {
     for busy in [&[0, 2][..], &[1, 3], &[0], &[1]] {
         let mut entries = masqueraded();
-        busy.iter().for_each(|at| entries[*at].1.seen = NOW);
+        for at in busy {
+            entries[*at].1.seen = NOW;
+        }
         check_left(&entries, &entries);
         check_left(&entries[..2], &entries[..2]);
     }
