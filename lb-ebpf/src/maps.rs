@@ -9,6 +9,7 @@ use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::{Service, Slot};
@@ -113,7 +114,8 @@ pub(crate) static SVC_CIDRS_V6: Array<
 > = Array::new();
 
 #[btf_map]
-pub(crate) static INTERFACES: HashMap<u32, u32, { capacity::INTERFACES as usize }> = HashMap::new();
+pub(crate) static INTERFACES: HashMap<u32, Interface, { capacity::INTERFACES as usize }> =
+    HashMap::new();
 
 #[btf_map]
 pub(crate) static FRAGMENTS_V4: LruHashMap<
