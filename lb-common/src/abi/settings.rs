@@ -8,6 +8,12 @@ pub const MASQUERADE: &str = "MASQUERADE";
 /// in the lower half, the highest in the upper half, both in host order and both included.
 pub const MASQUERADE_PORTS: &str = "MASQUERADE_PORTS";
 
+/// The value of [`MASQUERADE_PORTS`] for a range.
+#[must_use]
+pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {
+    (highest as u32) << 16 | lowest as u32
+}
+
 /// The range unless the agent's flag `--masquerade-ports` says otherwise. Above the node ports;
 /// what of it the node's own sockets would use is reserved (`ip_local_reserved_ports`).
 pub const DEFAULT_MASQUERADE_PORTS: (u16, u16) = (50_000, 65_535);

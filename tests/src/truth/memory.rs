@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use lb_common::abi::address::{self, At, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::frontend::{self, Frontend, FrontendKey};
-use lb_common::abi::interface;
+use lb_common::abi::interface::{self, Interface};
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange, client};
 use lb_common::abi::service::{self, Service, SlotRange};
 use lb_common::native::{FamilyMaps, MemoryTables};
@@ -28,7 +28,8 @@ pub(super) fn tables(snapshot: &Snapshot, masquerade: u32) -> MemoryTables {
         }
     }
     let workloads = snapshot.workload_interfaces.iter();
-    tables.interfaces = workloads.map(|index| (*index, interface::flags::WORKLOAD)).collect();
+    let workload = Interface { flags: interface::flags::WORKLOAD, ..Interface::default() };
+    tables.interfaces = workloads.map(|index| (*index, workload)).collect();
     fill(&mut tables.v4, snapshot);
     fill(&mut tables.v6, snapshot);
     fill_prefixes(&mut tables.v4, snapshot);
