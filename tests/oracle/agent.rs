@@ -55,6 +55,7 @@ impl<M: Maps + ReadBack> Agent<M> {
             interface: 2,
             ip: *ip,
             prefix_len: 24,
+            preferred: true,
             scope: Scope::Global,
         };
         self.reconciler.planner().set_network(Arc::new(Network {

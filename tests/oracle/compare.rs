@@ -82,7 +82,6 @@ fn frame(packet: &Packet, port: u16) -> Vec<u8> {
         payload: Vec::new(),
         framing: Framing::Ethernet,
         options: 0,
-        fragment: (0, false),
     }
     .bytes()
 }

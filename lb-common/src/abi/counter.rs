@@ -50,7 +50,7 @@ counters! {
     DropSourceRange = 8, "drop_source_range";
     /// Dropped: a slot names a backend that is not there.
     DropDanglingSlot = 9, "drop_dangling_slot";
-    /// Dropped: every backend tried is taken by another live flow of the same client port.
+    /// Dropped: other live flows hold the client's port towards the backend, and every other port tried.
     DropFlowClash = 10, "drop_flow_clash";
     /// Dropped: the entry for the answers could not be inserted.
     DropFlowTable = 11, "drop_flow_table";
@@ -66,6 +66,12 @@ counters! {
     EchoAnswered = 16, "echo_answered";
     /// Dropped: a fragment came before the first one of its packet, to an address of services alone.
     DropEarlyFragment = 17, "drop_early_fragment";
+    /// Dropped: no source port is free to masquerade the flow with.
+    DropMasqueradePorts = 18, "drop_masquerade_ports";
+    /// Dropped: neither the interface nor the node has an address to masquerade the flow with.
+    DropMasqueradeAddress = 19, "drop_masquerade_address";
+    /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
+    DropStrayReset = 20, "drop_stray_reset";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

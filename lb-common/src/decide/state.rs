@@ -9,7 +9,8 @@ use crate::clock::Ticks;
 use crate::net::protocol;
 use crate::parse::tcp;
 
-/// Ticks after the last packet in which a flow may still have packets to come.
+/// Ticks after the last packet in which a flow may still have packets to come. What is said of TCP
+/// holds for SCTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Of a TCP flow that was never answered.
@@ -22,7 +23,7 @@ pub struct Timeouts {
     pub tcp_closed: u32,
     /// Of a TCP flow that one side has reset.
     pub tcp_reset: u32,
-    /// Of a flow of another protocol that was never answered.
+    /// Of a UDP flow that was never answered.
     pub udp_unanswered: u32,
     /// Of one that was.
     pub udp_answered: u32,
@@ -44,13 +45,13 @@ impl Timeouts {
     const fn of(&self, protocol: u8, state: u8) -> u32 {
         let replied = state & state::REPLIED != 0;
         match (protocol, replied) {
-            (protocol::TCP, _) if state & state::RESET != 0 => self.tcp_reset,
-            (protocol::TCP, _) if is_closed(state) => self.tcp_closed,
-            (protocol::TCP, _) if is_closing(state) => self.tcp_closing,
-            (protocol::TCP, true) => self.tcp_established,
-            (protocol::TCP, false) => self.tcp_unanswered,
-            (_, true) => self.udp_answered,
-            (_, false) => self.udp_unanswered,
+            (protocol::UDP, true) => self.udp_answered,
+            (protocol::UDP, false) => self.udp_unanswered,
+            _ if state & state::RESET != 0 => self.tcp_reset,
+            _ if is_closed(state) => self.tcp_closed,
+            _ if is_closing(state) => self.tcp_closing,
+            (_, true) => self.tcp_established,
+            (_, false) => self.tcp_unanswered,
         }
     }
 }

@@ -100,7 +100,7 @@ impl Datapath {
         let PortRange { low, high } = globals.masquerade_ports;
         let ports = settings::packed_ports((low, high));
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
-        loader.override_global(settings::MASQUERADE_PORTS, &ports, false);
+        loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));
