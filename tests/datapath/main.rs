@@ -8,6 +8,8 @@ mod addresses;
 #[cfg(test)]
 mod affinity;
 #[cfg(test)]
+mod clashes;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod dnat;
@@ -17,6 +19,8 @@ mod flows;
 mod fragments;
 #[cfg(test)]
 mod icmp;
+#[cfg(test)]
+mod legs;
 #[cfg(test)]
 mod masquerade;
 #[cfg(test)]
