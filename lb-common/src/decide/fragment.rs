@@ -45,12 +45,11 @@ pub(super) fn headers<A: Wire, P: Packet, T: Tables<A>>(
         pad: [0; 3],
     };
     if fragment.is_first {
-        let Ok(first) = parse::transport(packet, ip, network, hook) else {
+        if parse::transport(packet, ip, network, hook, headers).is_err() {
             return Err(super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed)));
-        };
-        let ports = FragmentPorts { src: first.key.src_port, dst: first.key.dst_port };
+        }
+        let ports = FragmentPorts { src: headers.key.src_port, dst: headers.key.dst_port };
         tables.remember_ports(&key, &ports);
-        *headers = first;
         return Ok(());
     }
     match tables.ports(&key) {

@@ -87,18 +87,17 @@ fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     network: u32,
     hook: Hook,
 ) -> Outcome {
-    let headers = match parse::headers::<A, P>(packet, network, hook) {
-        Ok(headers) => headers,
+    let mut headers = Headers::default();
+    match parse::headers::<A, P>(packet, network, hook, &mut headers) {
+        Ok(()) => {}
         Err(Skip::Message) => return Outcome::Message,
         Err(Skip::Fragment) => {
-            let mut headers = Headers::default();
-            match fragment::headers(packet, tables, network, hook, &mut headers) {
-                Ok(()) => headers,
-                Err(verdict) => return Outcome::Decided(verdict),
+            if let Err(verdict) = fragment::headers(packet, tables, network, hook, &mut headers) {
+                return Outcome::Decided(verdict);
             }
         }
         Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip)),
-    };
+    }
     Outcome::Decided(carry_out(packet, tables, &headers, hook))
 }
 

@@ -210,24 +210,27 @@ impl<A> NetworkHeader<A> {
     }
 }
 
-/// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`.
+/// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`, into
+/// `headers`: a result would lie on the stack twice.
 #[inline(always)]
 pub fn headers<A: Wire, P: Packet>(
     packet: &P,
     network: u32,
     hook: Hook,
-) -> Result<Headers<A>, Skip> {
-    transport(packet, A::parse(packet, network)?, network, hook)
+    headers: &mut Headers<A>,
+) -> Result<(), Skip> {
+    transport(packet, A::parse(packet, network)?, network, hook, headers)
 }
 
-/// Reads the transport header behind the network header `ip`.
+/// Reads the transport header behind the network header `ip` into `headers`.
 #[inline(always)]
 pub fn transport<A: Wire, P: Packet>(
     packet: &P,
     ip: NetworkHeader<A>,
     network: u32,
     hook: Hook,
-) -> Result<Headers<A>, Skip> {
+    headers: &mut Headers<A>,
+) -> Result<(), Skip> {
     let transport = ip.transport;
     let (ports, tcp_flags, length) = match ip.protocol {
         protocol::TCP => {
@@ -257,7 +260,8 @@ pub fn transport<A: Wire, P: Packet>(
     if transport + length > ip.end {
         return Err(MALFORMED);
     }
-    Ok(Headers { key: ip.key(ports, hook), network, transport, tcp_flags, is_later: false })
+    *headers = Headers { key: ip.key(ports, hook), network, transport, tcp_flags, is_later: false };
+    Ok(())
 }
 
 /// The headers of a fragment behind the first, which had these ports.
