@@ -11,6 +11,7 @@ use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Draft, Flow, FlowKey};
+use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
@@ -28,7 +29,7 @@ pub struct Bytes(pub Vec<u8>);
 
 /// Bytes of a [`Bytes`] that are known to be there, by copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Copied([u8; 40]);
+pub struct Copied([u8; 48]);
 
 impl Packet for Bytes {
     type Header = Copied;
@@ -38,7 +39,7 @@ impl Packet for Bytes {
     }
 
     fn header<const LEN: usize>(&self, offset: u32) -> Option<Copied> {
-        let mut bytes = [0; 40];
+        let mut bytes = [0; 48];
         bytes[..LEN].copy_from_slice(self.at(offset, LEN)?);
         Some(Copied(bytes))
     }
@@ -130,6 +131,7 @@ pub struct FamilyMaps<A: Copy + Ord> {
     pub source_ranges: BTreeSet<SourceRange<A>>,
     flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
     affinity: RefCell<BTreeMap<AffinityKey<A>, Affinity>>,
+    fragments: RefCell<BTreeMap<FragmentKey<A>, FragmentPorts>>,
 }
 
 /// All maps in memory, with the settings.
@@ -324,6 +326,14 @@ macro_rules! memory_tables {
 
             fn remember(&self, key: &AffinityKey<$address>, affinity: &Affinity) {
                 self.$family.affinity.borrow_mut().insert(*key, *affinity);
+            }
+
+            fn ports(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
+                self.$family.fragments.borrow().get(key).copied()
+            }
+
+            fn remember_ports(&self, key: &FragmentKey<$address>, ports: &FragmentPorts) {
+                self.$family.fragments.borrow_mut().insert(*key, *ports);
             }
 
             fn client(&self, addr: $address) -> Option<u32> {

@@ -274,10 +274,14 @@ impl core::fmt::Debug for Port {
 
 /// IP protocol numbers (IANA) that the datapath knows.
 pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// `ICMPv6`.
+    pub const ICMPV6: u8 = 58;
     /// SCTP.
     pub const SCTP: u8 = 132;
 

@@ -1,16 +1,18 @@
 //! Tells a client that nobody is there: the packet itself becomes the answer.
 //!
-//! TCP is answered by a reset (RFC 9293 §3.10.7.1), everything else by "port unreachable" of ICMP
+//! TCP is answered by a reset (RFC 9293 §3.10.7.1), UDP and SCTP by "port unreachable" of ICMP
 //! (RFC 792) or `ICMPv6` (RFC 4443 §3.1), which quotes the IP header and the 8 bytes behind it. The
 //! answer comes from the address that was dialled and goes back to the sender's link address; VLAN
 //! tags stay.
 //!
-//! Nothing is answered to a reset, nor to a packet with IPv4 options or IPv6 extension headers.
+//! Nothing is answered to a reset, to a fragment but the first, nor to a packet with IPv4 options or IPv6 extension headers.
 //!
 //! A packet from a local socket may reach us with its transport checksum left to a device
 //! ("partial"), and no BPF helper undoes that. So the answers are right whether or not some device
 //! stores the sum of everything from the transport header on into the old checksum's place: for TCP
-//! that is the checksum's place again, for ICMP see [`Reply::unreachable`].
+//! that is the checksum's place again, for ICMP see [`Reply::unreachable`]. Where the sum is SCTP's,
+//! its place is in the quote, and the answer stays right only on its way back to the local socket,
+//! whose devices leave such sums undone.
 
 use crate::csum;
 use crate::net::{Addr4, Addr6, Address, Family, protocol};
@@ -43,7 +45,7 @@ const ICMP_LEN: u16 = 8;
 /// on.
 #[inline(never)]
 pub fn answer<A: Reply, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Result<Told, Refused> {
-    if headers.transport != headers.network + u32::from(A::HEADER_LEN) {
+    if headers.is_later || headers.transport != headers.network + u32::from(A::HEADER_LEN) {
         return Ok(Told::Nothing);
     }
     if headers.key.protocol != protocol::TCP {
@@ -63,13 +65,8 @@ pub fn answer<A: Reply, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Resu
 pub trait Reply: Wire {
     /// Length of the network header without options, in bytes.
     const HEADER_LEN: u16;
-    /// The protocol number of the family's ICMP.
-    const ICMP: u8;
     /// Type and code of "port unreachable".
     const PORT_UNREACHABLE: [u8; 2];
-
-    /// How many bytes the packet has from its network header on, link padding not counted.
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
 
     /// Writes a network header in front of `length` bytes of `protocol`, back to the sender of the
     /// packet behind `headers`.
@@ -91,17 +88,7 @@ pub trait Reply: Wire {
 
 impl Reply for Addr4 {
     const HEADER_LEN: u16 = 20;
-    const ICMP: u8 = 1;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [start] = packet.load::<1>(network)?;
-        Ok(match u16::from_be(halves(start)[1]) {
-            0 => packet.len().wrapping_sub(network),
-            total => u32::from(total),
-        })
-    }
 
     #[inline(always)]
     fn write<P: Packet>(
@@ -130,17 +117,7 @@ impl Reply for Addr4 {
 
 impl Reply for Addr6 {
     const HEADER_LEN: u16 = 40;
-    const ICMP: u8 = 58;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
-
-    #[inline(always)]
-    fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused> {
-        let [second] = packet.load::<1>(network + 4)?;
-        Ok(match u16::from_be(halves(second)[0]) {
-            0 => packet.len().wrapping_sub(network),
-            payload => u32::from(Self::HEADER_LEN) + u32::from(payload),
-        })
-    }
 
     #[inline(always)]
     fn write<P: Packet>(
@@ -250,8 +227,9 @@ fn fix<P: Packet>(packet: &mut P, offset: u32, diff: u32, covers: Covers) -> Res
     packet.fix_transport_checksum(offset, diff, TransportFix { covers, zero_is_none: false })
 }
 
+/// Sends an Ethernet frame back to where it came from.
 #[inline(always)]
-fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
+pub(crate) fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
     let [one, two, three] = packet.load::<3>(0)?.map(halves);
     let words = [word(two[1], three[0]), word(three[1], one[0]), word(one[1], two[0])];
     packet.store(0, words)
@@ -259,14 +237,14 @@ fn swap_link_addresses<P: Packet>(packet: &mut P) -> Result<(), Refused> {
 
 /// Four bytes of two halves, all in memory order.
 #[inline(always)]
-fn word(first: u16, second: u16) -> u32 {
+pub(crate) fn word(first: u16, second: u16) -> u32 {
     let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
     u32::from_ne_bytes([a, b, c, d])
 }
 
 /// The halves of four bytes, all in memory order.
 #[inline(always)]
-fn halves(word: u32) -> [u16; 2] {
+pub(crate) fn halves(word: u32) -> [u16; 2] {
     let [a, b, c, d] = word.to_ne_bytes();
     [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
 }

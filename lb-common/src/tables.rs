@@ -10,6 +10,7 @@ use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Draft, Flow, FlowKey};
+use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::service::Service;
@@ -63,6 +64,12 @@ pub trait Tables<A: Address> {
 
     /// Remembers the backend of a client. A table that takes nothing only forgets.
     fn remember(&self, key: &AffinityKey<A>, affinity: &Affinity);
+
+    /// The ports in the first fragment of a packet, if that was seen.
+    fn ports(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
+
+    /// Remembers the ports in a first fragment. A table that takes nothing only forgets.
+    fn remember_ports(&self, key: &FragmentKey<A>, ports: &FragmentPorts);
 
     /// What the longest prefix with this address is, bits of [`client`](crate::abi::prefix::client),
     /// if any has it.

@@ -7,6 +7,7 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
+use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
@@ -123,3 +124,17 @@ pub(crate) static SVC_CIDRS_V6: Array<
 #[btf_map]
 pub(crate) static INTERFACES: HashMap<u32, Interface, { capacity::INTERFACES as usize }> =
     HashMap::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS_V4: LruHashMap<
+    FragmentKey<Addr4>,
+    FragmentPorts,
+    { capacity::FRAGMENTS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS_V6: LruHashMap<
+    FragmentKey<Addr6>,
+    FragmentPorts,
+    { capacity::FRAGMENTS as usize },
+> = LruHashMap::new();

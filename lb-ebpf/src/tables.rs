@@ -9,6 +9,7 @@ use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
+use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
@@ -79,7 +80,7 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident) => {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident) => {
         impl<'a> Tables<$address> for KernelTables<'a> {
             type Entry = Entry<$address>;
             type Draft = &'a mut Draft<$address>;
@@ -167,6 +168,18 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
+            fn ports(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
+                let value = maps::$fragments.get_ptr(key)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn remember_ports(&self, key: &FragmentKey<$address>, ports: &FragmentPorts) {
+                maps::$fragments.insert(key, ports, u64::from(BPF_ANY)).ok();
+            }
+
+            #[inline(always)]
             fn client(&self, addr: $address) -> Option<u32> {
                 let key = ClientPrefix::of(addr);
                 maps::$clients.get(&Key::new(key.length, key.addr)).copied()
@@ -235,7 +248,8 @@ kernel_tables!(
     CLIENTS_V4,
     SRC_RANGES_V4,
     ADDRESSES_V4,
-    SVC_CIDRS_V4
+    SVC_CIDRS_V4,
+    FRAGMENTS_V4
 );
 kernel_tables!(
     Addr6,
@@ -247,5 +261,6 @@ kernel_tables!(
     CLIENTS_V6,
     SRC_RANGES_V6,
     ADDRESSES_V6,
-    SVC_CIDRS_V6
+    SVC_CIDRS_V6,
+    FRAGMENTS_V6
 );

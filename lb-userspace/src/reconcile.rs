@@ -179,23 +179,18 @@ impl<M: Maps> Reconciler<M> {
         });
     }
 
-    /// Services that stay come before those that go, so that a frontend which moves from one that
-    /// goes is taken over, not missing for a while.
     fn write(&mut self, now: Duration) {
         let Self { tables, maps, pending, told, .. } = self;
-        for goes in [false, true] {
-            pending.retain(|key, pending| {
-                if pending.want.is_none() != goes {
-                    return true;
-                }
-                let result = tables.apply(maps, key, pending.want.as_ref(), now);
-                if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
-                    tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
-                    told.extend(result.as_ref().err().and_then(|error| no_room(key, error)));
-                }
-                result.is_err()
-            });
-        }
+        let batch = pending.iter().map(|(key, pending)| (key, pending.want.as_ref()));
+        let failed = tables.apply_all(maps, batch, now);
+        pending.retain(|key, pending| {
+            let Some(error) = failed.get(key) else { return false };
+            if let Some(text) = pending.news(error) {
+                tracing::warn!(service = %key.name, family = ?key.family, "cannot be written, trying again: {text}");
+                told.extend(no_room(key, error));
+            }
+            true
+        });
     }
 
     fn prune(&mut self, now: Duration) {

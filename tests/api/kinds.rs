@@ -43,7 +43,7 @@ fn an_api_server_without_service_cidrs_is_as_good() {
     world.server().apply(&web());
     world.server().apply(&endpoints(&[2, 3]));
     world.until_maps_are(&web_served_by(&[2, 3]));
-    world.agent.wait_printed("the API server has no servicecidrs", PATIENCE);
+    world.agent.wait_printed("going on without servicecidrs", PATIENCE);
     // It is not asked again and again.
     let asked = |world: &World| {
         let requests = world.server().requests();

@@ -27,7 +27,7 @@ fn what_changed_while_the_agent_was_down_is_in_the_maps() {
 
 #[test]
 fn nothing_is_written_before_all_lists_have_come() {
-    for held in ["services", "endpointslices", "nodes"] {
+    for held in ["services", "endpointslices", "nodes", "servicecidrs"] {
         let mut world = World::with_web();
         world.server().apply(&web().node_port(30_080));
         let before = format!(

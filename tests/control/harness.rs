@@ -16,6 +16,8 @@ use crate::plans::Plan;
 pub(crate) enum Step {
     /// A service is planned, or (`None`) gone.
     Service(ServiceKey, Option<ServicePlan>),
+    /// Several at once.
+    Services(Vec<(ServiceKey, Option<ServicePlan>)>),
     /// What is around the services is known anew.
     Surroundings(Surroundings),
     /// All that is to be kept is known.
@@ -77,6 +79,11 @@ impl<M: Maps + ReadBack> World<M> {
         let Self { maps, tables, now } = self;
         match step {
             Step::Service(key, want) => tables.apply(maps, key, want.as_ref(), *now),
+            Step::Services(batch) => {
+                let batch = batch.iter().map(|(key, want)| (key, want.as_ref()));
+                let failed = tables.apply_all(maps, batch, *now);
+                failed.into_values().next().map_or(Ok(()), Err)
+            }
             Step::Surroundings(want) => tables.apply_surroundings(maps, want),
             Step::Prune(keep) => tables.prune(maps, keep, *now),
         }

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 
 use lb_userspace::maps::dump::Ids;
-use lb_userspace::plan::{ServiceKey, Surroundings};
+use lb_userspace::plan::{ServiceKey, ServicePlan, Surroundings};
 use proptest::prelude::*;
 
-use crate::harness::{Step, World, gone, put};
+use crate::harness::{Step, World, gone};
 use crate::plans::{Plan, key, key6, plan, surroundings};
 
 /// What is done in a random run. Services and addresses are small numbers.
 #[derive(Clone, Debug)]
 enum Action {
     /// A service is planned with these frontends (bits) and the rest; who had the frontends before
-    /// loses them, earlier or later in the same batch.
+    /// loses them.
     Put {
         service: u8,
         frontends: u8,
         rest: Rest,
-        losers_first: bool,
+        losers: Losers,
     },
     Remove(u8),
     /// These pods, service CIDRs and interfaces (bits) are around.
@@ -30,6 +30,14 @@ enum Action {
     },
     Restart,
     Prune,
+}
+
+/// When those lose their frontends who had them before.
+#[derive(Clone, Copy, Debug)]
+enum Losers {
+    First,
+    Last,
+    Together,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +71,11 @@ fn rest() -> impl Strategy<Value = Rest> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
+    let losers = prop_oneof![Just(Losers::First), Just(Losers::Last), Just(Losers::Together)];
     prop_oneof![
-        8 => (0u8..5, 0u8..16, rest(), any::<bool>()).prop_map(
-            |(service, frontends, rest, losers_first)| {
-                Action::Put { service, frontends, rest, losers_first }
-            }
-        ),
+        8 => (0u8..5, 0u8..16, rest(), losers).prop_map(|(service, frontends, rest, losers)| {
+            Action::Put { service, frontends, rest, losers }
+        }),
         2 => (0u8..5).prop_map(Action::Remove),
         2 => (0u8..8, 0u8..8, 0u8..8, 0u8..8).prop_map(|(pods, nodes, cidrs, interfaces)| {
             Action::Surround { pods, nodes, cidrs, interfaces }
@@ -103,20 +110,23 @@ fn service_key(service: u8) -> ServiceKey {
     if service == 4 { key6("s0") } else { key(&format!("s{service}")) }
 }
 
-fn step(service: u8, (frontends, rest): &(u8, Rest)) -> Step {
+fn step(service: u8, plan: &(u8, Rest)) -> Step {
+    let (key, want) = service_of(service, plan);
+    Step::Service(key, want)
+}
+
+fn service_of(service: u8, (frontends, rest): &(u8, Rest)) -> (ServiceKey, Option<ServicePlan>) {
     let numbers = bits(*frontends);
-    put(
-        service_key(service),
-        numbers.fold(backed(service, rest), |plan, number| {
-            let address = frontend(service, number);
-            match number {
-                1 | 3 if rest.ranges != 0 => plan.guarded(&address),
-                3 => plan.local_node_port(&address),
-                _ if rest.closed => plan.closed(&address),
-                _ => plan.cluster_ip(&address),
-            }
-        }),
-    )
+    let plan = numbers.fold(backed(service, rest), |plan, number| {
+        let address = frontend(service, number);
+        match number {
+            1 | 3 if rest.ranges != 0 => plan.guarded(&address),
+            3 => plan.local_node_port(&address),
+            _ if rest.closed => plan.closed(&address),
+            _ => plan.cluster_ip(&address),
+        }
+    });
+    (service_key(service), Some(plan.0))
 }
 
 /// Two frontends an address: every service but the twin may have any of them.
@@ -159,26 +169,31 @@ fn around(pods: u8, nodes: u8, cidrs: u8, interfaces: u8) -> Surroundings {
         bits(mask).map(|bit| nets[usize::from(bit)]).collect()
     };
     let interfaces: Vec<_> = bits(interfaces).map(u32::from).collect();
-    surroundings(&of(NETS, pods), &of(NETS, nodes), &of(CIDRS, cidrs), &interfaces)
+    let mut all = surroundings(&of(NETS, pods), &of(NETS, nodes), &of(CIDRS, cidrs), &interfaces);
+    all.interfaces.values_mut().for_each(|entry| entry.v4 = Some([192, 168, 0, nodes].into()));
+    all
 }
 
 /// The steps that follow from `action`; `wanted` is kept up to date.
 fn steps(wanted: &mut Wanted, action: &Action) -> Vec<Step> {
     match action {
-        Action::Put { service, frontends, rest, losers_first } => {
+        Action::Put { service, frontends, rest, losers } => {
             let mut steps = Vec::new();
             let others = wanted.services.iter_mut().filter(|(it, _)| *it != service && **it != 4);
             for (loser, plan) in others {
                 if *service != 4 && plan.0 & frontends != 0 {
                     plan.0 &= !frontends;
-                    steps.push(step(*loser, plan));
+                    steps.push(service_of(*loser, plan));
                 }
             }
             let plan = (*frontends, rest.clone());
-            let at = if *losers_first { steps.len() } else { 0 };
-            steps.insert(at, step(*service, &plan));
+            let at = if matches!(losers, Losers::First) { steps.len() } else { 0 };
+            steps.insert(at, service_of(*service, &plan));
             wanted.services.insert(*service, plan);
-            steps
+            match losers {
+                Losers::Together => vec![Step::Services(steps)],
+                _ => steps.into_iter().map(|(key, want)| Step::Service(key, want)).collect(),
+            }
         }
         Action::Remove(service) => {
             wanted.services.remove(service);

@@ -16,6 +16,10 @@ mod dnat;
 #[cfg(test)]
 mod flows;
 #[cfg(test)]
+mod fragments;
+#[cfg(test)]
+mod icmp;
+#[cfg(test)]
 mod legs;
 #[cfg(test)]
 mod masquerade;
@@ -25,3 +29,5 @@ mod packets;
 mod random;
 #[cfg(test)]
 mod reject;
+#[cfg(test)]
+mod sctp;

@@ -83,14 +83,6 @@ fn ipv4_options_up_to_the_limit_are_walked() {
 }
 
 #[test]
-fn fragments_pass_and_are_counted() {
-    for fragment in [(0, true), (100, true), (100, false)] {
-        let packet = Packet { fragment, ..udp(CLIENT, VIP) };
-        check_passed(Link::Ethernet, &packet.bytes(), Some(Counter::PassFragment));
-    }
-}
-
-#[test]
 fn other_protocols_pass() {
     let mut arp = vec![0xff; 42];
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
@@ -150,15 +142,4 @@ fn more_extension_headers_than_are_walked_pass_and_are_counted() {
     bytes.extend(&whole[14 + 40..]);
     bytes[14 + 5] += 7 * 8;
     check_passed(Link::Ethernet, &bytes, Some(Counter::PassExtensionHeaders));
-}
-
-#[test]
-fn an_ipv6_fragment_passes_and_is_counted() {
-    let whole = udp(CLIENT6, VIP6).bytes();
-    let mut bytes = whole[..14 + 40].to_vec();
-    bytes[14 + 6] = 44;
-    bytes.extend([17, 0, 0, 1, 0, 0, 0, 9]);
-    bytes.extend(&whole[14 + 40..]);
-    bytes[14 + 5] += 8;
-    check_passed(Link::Ethernet, &bytes, Some(Counter::PassFragment));
 }

@@ -1,7 +1,7 @@
 //! Random bytes and random flows: the two executions agree, and nothing breaks.
 
 use lb_common::abi::flow::Hook;
-use lb_common::net::protocol::{TCP, UDP};
+use lb_common::net::protocol::{SCTP, TCP, UDP};
 use lb_common::parse::Link;
 use lb_tests::datapath::{Datapath, Framing, Transport, World, tcp};
 use proptest::prelude::*;
@@ -13,20 +13,28 @@ fn datapath() -> Datapath {
         .service(TCP, &["[fd00:96::10]:80"], &["[fd00:1::2]:8080", "[fd00:1::3]:80"])
         .service(UDP, &["10.96.0.10:53"], &["10.1.0.2:53"])
         .service(UDP, &["[fd00:96::10]:53"], &["[fd00:1::2]:5353"])
+        .service(SCTP, &["10.96.0.10:80"], &["10.1.0.2:8080", "10.1.0.3:80"])
+        .service(SCTP, &["[fd00:96::10]:80"], &["[fd00:1::2]:8080"])
+        .service(SCTP, &["192.0.2.1:80", "[fd00:1::9]:80"], &[])
         .service(TCP, &["192.0.2.1:80", "[fd00:1::9]:80"], &[])
         .service(UDP, &["192.0.2.1:53", "[fd00:1::9]:53"], &[]);
     Datapath::new(world.tables())
+}
+
+fn transports() -> impl Strategy<Value = Transport> {
+    prop_oneof![
+        (0u8..0x20).prop_map(Transport::Tcp),
+        Just(Transport::Udp),
+        Just(Transport::UdpUnsummed),
+        (0u8..16).prop_map(Transport::Sctp),
+        (0u8..16).prop_map(Transport::SctpUnsummed),
+    ]
 }
 
 /// Any packet between a handful of addresses and ports, so that flows meet.
 fn packets() -> impl Strategy<Value = (Hook, lb_tests::datapath::Packet)> {
     let host = 0..6usize;
     let port = prop::sample::select(vec![53u16, 80, 8080, 5353, 30080, 40_000, 40_001]);
-    let transport = prop_oneof![
-        (0u8..0x20).prop_map(Transport::Tcp),
-        Just(Transport::Udp),
-        Just(Transport::UdpUnsummed),
-    ];
     let framing = prop::sample::select(vec![
         Framing::Ethernet,
         Framing::Vlan,
@@ -42,7 +50,7 @@ fn packets() -> impl Strategy<Value = (Hook, lb_tests::datapath::Packet)> {
         host,
         port.clone(),
         port,
-        transport,
+        transports(),
         framing,
         payload,
         0..3usize,

@@ -6,10 +6,12 @@
 )]
 
 mod cluster;
+mod fragments;
 mod inspect;
 mod lab;
 mod lifecycle;
 mod manifests;
+mod pmtu;
 mod policies;
 mod reject;
 mod reuse;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
 use std::time::Duration;
 
-use lb_tests::lab::{Namespace, Topology, UPLINK, wait_until};
+use lb_tests::lab::{Namespace, Topology, UPLINK, let_pass, wait_until};
 use lb_tests::objects::{Node, Slice};
 use lb_tests::traffic::{Connection, http_get};
 
@@ -101,7 +100,7 @@ fn a_client_sticks_to_its_pod_until_the_affinity_has_expired() {
     // Each round lets the affinity expire; the chance to get the same pod twenty times is nil.
     let first = ask();
     let moved = (0..20).any(|_| {
-        thread::sleep(Duration::from_secs(u64::from(TIMEOUT_S)) * 2 + Duration::from_millis(200));
+        let_pass(Duration::from_secs(u64::from(TIMEOUT_S)) * 2 + Duration::from_millis(200));
         let next = ask();
         assert_eq!(next.len(), 1, "{next:?}");
         next.keys().ne(first.keys())

@@ -6,6 +6,7 @@
 //! - [`objects`]: Kubernetes objects, built in a line and written as manifests.
 //! - [`apiserver`]: an API server that serves those objects, and misbehaves when asked to.
 //! - [`agent`]: the agent's control plane over maps of any kind.
+//! - [`oracle`]: what has to become of a packet, by a model that shares nothing with our code.
 //! - [`datapath`]: packets through the kernel's programs and through their native execution.
 //! - [`truth`]: the same packets, with the agent's control plane before them: objects in, fates out.
 //!
@@ -22,5 +23,6 @@ pub mod apiserver;
 pub mod datapath;
 pub mod lab;
 pub mod objects;
+pub mod oracle;
 pub mod traffic;
 pub mod truth;

@@ -16,7 +16,7 @@ fn converted<K: DeserializeOwned, T>(object: &Value, convert: fn(&K) -> Outcome<
     match convert(&serde_json::from_value(object.clone()).expect("an object of the API")) {
         Outcome::Usable(value, _) => Some(value),
         Outcome::NotOurs => None,
-        Outcome::Rejected(reason) => panic!("{reason}"),
+        Outcome::Rejected(reason) | Outcome::Unreadable(reason) => panic!("{reason}"),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{build, setup};
 /// unit:     decisions, plan, checksums, command line; nothing needed.
 /// control:  Kubernetes objects in, text of all maps out, over maps that fail at times.
 /// verifier: every kernel program loads with every setting (root).
+/// oracle:   random clusters, natively and in the kernel, against a model of kube-proxy (root).
 /// datapath: packet in, verdict and packet out, in the kernel and natively (root).
 /// truth:    every row of kube-proxy's tables, from objects to packets, twice (root).
 /// network:  namespaces as nodes, pods and clients, real agents (root).
@@ -33,6 +34,10 @@ pub(crate) struct Args {
     /// Only tests whose name contains this.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+
+    /// Ten times as many random clusters in the layer oracle, and others than ever.
+    #[arg(long)]
+    soak: bool,
 
     /// The layers, in any order [default: all].
     #[arg(value_name = "LAYER", value_parser = PossibleValuesParser::new(LAYERS.map(|l| l.name)))]
@@ -52,12 +57,13 @@ struct Layer {
 }
 
 /// Weakest first: what fails early explains what fails later.
-const LAYERS: [Layer; 7] = [
+const LAYERS: [Layer; 8] = [
     Layer { name: "unit", needs_root: false, targets: &["--lib", "--bins"] },
     Layer { name: "control", needs_root: false, targets: &["--test", "control"] },
     Layer { name: "verifier", needs_root: true, targets: &["--test", "verifier"] },
     Layer { name: "datapath", needs_root: true, targets: &["--test", "datapath"] },
     Layer { name: "truth", needs_root: true, targets: &["--test", "truth"] },
+    Layer { name: "oracle", needs_root: true, targets: &["--test", "oracle"] },
     Layer { name: "network", needs_root: true, targets: &["--test", "network"] },
     Layer { name: "api", needs_root: true, targets: &["--test", "api"] },
 ];
@@ -126,6 +132,9 @@ fn test_command(layer: &Layer, args: &Args, workspace: &Workspace, agent: &Path)
     let mut command = workspace.cargo("test");
     command.arg("--no-fail-fast").args(layer.targets).args(&args.filter);
     command.arg("--").args(&args.passed_on).env("WAGGLE_BIN", agent);
+    if args.soak {
+        command.env("WAGGLE_SOAK", "1");
+    }
     command
 }
 
@@ -171,7 +180,7 @@ mod tests {
     #[test]
     fn no_name_means_all_layers_and_names_keep_the_order_of_the_table() {
         let names = |chosen: Vec<&Layer>| chosen.iter().map(|l| l.name).collect::<Vec<_>>();
-        let all = ["unit", "control", "verifier", "datapath", "truth", "network", "api"];
+        let all = ["unit", "control", "verifier", "datapath", "truth", "oracle", "network", "api"];
         assert_eq!(names(chosen(&[])), all);
         assert_eq!(names(chosen(&["api".into(), "unit".into()])), ["unit", "api"]);
     }
@@ -180,7 +189,8 @@ mod tests {
     fn layers_that_need_root_are_refused_without_it_and_named() {
         let error = may_run(&chosen(&[]), false).unwrap_err().to_string();
         assert!(
-            error.starts_with("root is needed for verifier, datapath, truth, network, api,"),
+            error
+                .starts_with("root is needed for verifier, datapath, truth, oracle, network, api,"),
             "{error}"
         );
         may_run(&chosen(&["unit".into(), "control".into()]), false).unwrap();

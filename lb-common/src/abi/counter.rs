@@ -36,7 +36,7 @@ counters! {
     FlowNotKept = 1, "flow_not_kept";
     /// Passed untouched: the packet is shorter than its headers say.
     PassMalformed = 2, "pass_malformed";
-    /// Passed untouched: a fragment, whose ports cannot be read.
+    /// Passed untouched: a fragment whose ports are not known.
     PassFragment = 3, "pass_fragment";
     /// Passed untouched: more IPv6 extension headers than are walked.
     PassExtensionHeaders = 4, "pass_extension_headers";
@@ -60,12 +60,18 @@ counters! {
     RejectUnknownPort = 13, "reject_unknown_port";
     /// Dropped: the address is one for ClusterIPs, but no service has it.
     DropUnallocated = 14, "drop_unallocated";
+    /// An ICMP error was translated with the packet that it quotes.
+    ErrorTranslated = 15, "error_translated";
+    /// An echo request to an address that only services have was answered.
+    EchoAnswered = 16, "echo_answered";
+    /// Dropped: a fragment came before the first one of its packet, to an address of services alone.
+    DropEarlyFragment = 17, "drop_early_fragment";
     /// Dropped: no source port is free to masquerade the flow with.
-    DropMasqueradePorts = 15, "drop_masquerade_ports";
+    DropMasqueradePorts = 18, "drop_masquerade_ports";
     /// Dropped: neither the interface nor the node has an address to masquerade the flow with.
-    DropMasqueradeAddress = 16, "drop_masquerade_address";
+    DropMasqueradeAddress = 19, "drop_masquerade_address";
     /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
-    DropStrayReset = 17, "drop_stray_reset";
+    DropStrayReset = 20, "drop_stray_reset";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

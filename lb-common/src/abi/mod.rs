@@ -9,6 +9,7 @@ pub mod affinity;
 pub mod backend;
 pub mod counter;
 pub mod flow;
+pub mod fragment;
 pub mod frontend;
 pub mod interface;
 pub mod name;
@@ -63,11 +64,16 @@ pub mod map {
     pub const SERVICE_CIDRS_V4: &str = "SVC_CIDRS_V4";
     /// The same for IPv6.
     pub const SERVICE_CIDRS_V6: &str = "SVC_CIDRS_V6";
-    /// Ifindex → bits of [`flags`](super::interface::flags).
+    /// Ifindex → [`Interface`](super::interface::Interface).
     pub const INTERFACES: &str = "INTERFACES";
+    /// [`FragmentKey`](super::fragment::FragmentKey) →
+    /// [`FragmentPorts`](super::fragment::FragmentPorts), IPv4.
+    pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
+    /// The same for IPv6.
+    pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
 
     /// All of them.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 23] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -89,6 +95,8 @@ pub mod map {
         SERVICE_CIDRS_V4,
         SERVICE_CIDRS_V6,
         INTERFACES,
+        FRAGMENTS_V4,
+        FRAGMENTS_V6,
     ];
 }
 
@@ -114,6 +122,8 @@ pub mod capacity {
     pub const SERVICE_CIDRS: u32 = 8;
     /// Interfaces of which something is known.
     pub const INTERFACES: u32 = 16 * 1024;
+    /// Packets whose fragments are on their way, per family.
+    pub const FRAGMENTS: u32 = 8 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

@@ -60,8 +60,8 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
     if flow.writes() { Follow::Rewrite } else { Follow::Leave }
 }
 
-/// Whether a packet from the client may not follow its entry: a new connection on a flow that is
-/// closing or whose backend is gone, or a datagram to a backend that serves no more.
+/// Whether a packet from the client may not follow its entry: a new connection (or association) on a
+/// flow that is closing or whose backend is gone, or a datagram to a backend that serves no more.
 #[inline(always)]
 fn must_decide_anew<A: Address, T: Tables<A>>(
     tables: &T,
@@ -69,7 +69,7 @@ fn must_decide_anew<A: Address, T: Tables<A>>(
     flow: &Flow<A>,
     tcp_flags: u8,
 ) -> bool {
-    if protocol == protocol::TCP {
+    if protocol != protocol::UDP {
         return state::is_syn(tcp_flags)
             && (state::is_closing(flow.state)
                 || !tables.backend(flow.backend).is_some_and(|b| b.exists(flow.generation)));

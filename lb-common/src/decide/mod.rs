@@ -9,6 +9,8 @@ mod client;
 mod dial;
 mod entries;
 mod follow;
+mod fragment;
+mod icmp;
 mod leave;
 mod masquerade;
 mod ports;
@@ -17,6 +19,7 @@ pub mod state;
 
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
+use crate::icmp::Messages;
 use crate::packet::{Packet, Refused};
 use crate::parse::{self, Headers, Link, Network, Skip, Wire};
 use crate::reject::{self, Reply, Told};
@@ -46,10 +49,34 @@ pub fn egress<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link) -
 #[inline(always)]
 fn decide<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link, hook: Hook) -> Verdict {
     match parse::network(packet, link) {
-        Ok(Network::V4(offset)) => decide_family::<Addr4, P, T>(packet, tables, offset, hook),
-        Ok(Network::V6(offset)) => decide_family::<Addr6, P, T>(packet, tables, offset, hook),
+        Ok(Network::V4(offset)) => decide_in::<Addr4, P, T>(packet, tables, offset, hook),
+        Ok(Network::V6(offset)) => decide_in::<Addr6, P, T>(packet, tables, offset, hook),
         Err(skip) => pass::<Addr4, T>(tables, skip),
     }
+}
+
+/// Messages about flows are not decided below [`decide_family`], so that they need not share its
+/// stack.
+#[inline(always)]
+fn decide_in<A: Reply + Messages, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+    hook: Hook,
+) -> Verdict {
+    match decide_family(packet, tables, network, hook) {
+        Outcome::Decided(verdict) => verdict,
+        Outcome::Message => icmp::decide(packet, tables, network, hook),
+    }
+}
+
+/// What one family's decision came to; fits into the one register that a BPF function returns.
+#[must_use]
+enum Outcome {
+    /// A verdict.
+    Decided(Verdict),
+    /// It is an ICMP message.
+    Message,
 }
 
 /// The families are calls of their own, so that neither carries the other's stack.
@@ -59,22 +86,41 @@ fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     tables: &T,
     network: u32,
     hook: Hook,
-) -> Verdict {
+) -> Outcome {
     let headers = match parse::headers::<A, P>(packet, network, hook) {
         Ok(headers) => headers,
-        Err(skip) => return pass::<A, T>(tables, skip),
+        Err(Skip::Message) => return Outcome::Message,
+        Err(Skip::Fragment) => {
+            let mut headers = Headers::default();
+            match fragment::headers(packet, tables, network, hook, &mut headers) {
+                Ok(()) => headers,
+                Err(verdict) => return Outcome::Decided(verdict),
+            }
+        }
+        Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip)),
     };
-    let bytes = packet.len().wrapping_sub(network);
+    Outcome::Decided(carry_out(packet, tables, &headers, hook))
+}
+
+/// Decides on the packet behind `headers`, and does it.
+#[inline(always)]
+fn carry_out<A: Reply, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers<A>,
+    hook: Hook,
+) -> Verdict {
+    let bytes = packet.len().wrapping_sub(headers.network);
     let mut new = headers.key;
-    match translate(tables, &headers, &mut new, hook, bytes) {
+    match translate(tables, headers, &mut new, hook, bytes) {
         Translation::None => Verdict::Pass,
-        Translation::Rewrite => match rewrite::rewrite(packet, &headers, &new) {
+        Translation::Rewrite => match rewrite::rewrite(packet, headers, &new) {
             Ok(()) => Verdict::Rewritten,
             Err(Refused) => drop(tables, Counter::DropRewrite),
         },
         Translation::Reject(reason) => {
             tables.count(reason);
-            match reject::answer(packet, &headers) {
+            match reject::answer(packet, headers) {
                 Ok(Told::Answer) => Verdict::Reject,
                 Ok(Told::Nothing) => Verdict::Drop(reason),
                 Err(Refused) => drop(tables, Counter::DropRewrite),

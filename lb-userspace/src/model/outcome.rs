@@ -14,6 +14,8 @@ pub enum Outcome<T> {
     NotOurs,
     /// It cannot be used; the sentence says why.
     Rejected(String),
+    /// What it says cannot even be read, for this reason: if it was read before, that still counts.
+    Unreadable(String),
 }
 
 /// The kinds of objects that load balancing reads.

@@ -1,12 +1,15 @@
 //! Who gets a frontend that several Services claim.
 //!
-//! The oldest claim wins, ties by name; when it goes, the next one gets the frontend. The cost of a
+//! What a Service was given by the cluster comes before what it asks for (`FrontendKind`): whoever
+//! may write Services must not take over the ClusterIP of another (CVE-2020-8554). Of equal kinds
+//! the oldest claim wins, ties by name; when it goes, the next one gets the frontend. The cost of a
 //! change depends on the frontends of the service concerned and on who else claims those.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::net::Family;
 
+use super::frontends::FrontendKind;
 use super::{FrontendAddress, ServiceKey};
 use crate::model::{NamespacedName, Protocol, ServicePortName};
 
@@ -23,13 +26,14 @@ pub(super) struct Claims {
 pub(super) struct Claim {
     /// When the Service was created, in seconds since 1970.
     pub(super) created_s: i64,
-    /// Everything it would like to have.
-    pub(super) frontends: BTreeSet<FrontendAddress>,
+    /// Everything it would like to have, and as what.
+    pub(super) frontends: BTreeMap<FrontendAddress, FrontendKind>,
 }
 
 /// Ordered by right: the least one owns the frontend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claimant {
+    kind: FrontendKind,
     created_s: i64,
     key: ServiceKey,
 }
@@ -48,11 +52,13 @@ impl Claims {
         }
         let (old, new) = (old.unwrap_or_default(), claim.unwrap_or_default());
         let mut affected = BTreeSet::new();
-        for address in old.frontends.union(&new.frontends) {
+        let addresses: BTreeSet<_> = old.frontends.keys().chain(new.frontends.keys()).collect();
+        for address in addresses {
             let before = self.owner(address).cloned();
-            self.forget(address, &Claimant { created_s: old.created_s, key: key.clone() });
-            if new.frontends.contains(address) {
-                let claimant = Claimant { created_s: new.created_s, key: key.clone() };
+            if let Some(claimant) = old.claimant(key, address) {
+                self.forget(address, &claimant);
+            }
+            if let Some(claimant) = new.claimant(key, address) {
                 self.of_frontend.entry(*address).or_default().insert(claimant);
             }
             self.note_contest(*address);
@@ -79,14 +85,31 @@ impl Claims {
         self.of_service.keys()
     }
 
-    /// The ports of a Service that have claims, with what they claim.
-    pub(super) fn of(
-        &self,
-        service: &NamespacedName,
-    ) -> impl Iterator<Item = (&ServiceKey, &BTreeSet<FrontendAddress>)> {
+    /// The ports of a Service that have claims.
+    pub(super) fn of(&self, service: &NamespacedName) -> impl Iterator<Item = &ServiceKey> {
+        self.claims_of(service).map(|(key, _)| key)
+    }
+
+    /// What a Service does not get, and why.
+    pub(super) fn conflicts(&self, service: &NamespacedName) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        for (key, claim) in self.claims_of(service) {
+            for address in claim.frontends.keys() {
+                let owner = self.claimants(address).next();
+                let (Some(loser), Some(owner)) = (claim.claimant(key, address), owner) else {
+                    continue;
+                };
+                if owner.key != loser.key {
+                    conflicts.push(loser.loses(address, owner));
+                }
+            }
+        }
+        conflicts
+    }
+
+    fn claims_of(&self, service: &NamespacedName) -> impl Iterator<Item = (&ServiceKey, &Claim)> {
         let all = self.of_service.range(first_key(service)..);
         all.take_while(move |(key, _)| key.name.service == *service)
-            .map(|(key, claim)| (key, &claim.frontends))
     }
 
     fn note_contest(&mut self, address: FrontendAddress) {
@@ -108,6 +131,29 @@ impl Claims {
                 self.of_frontend.remove(address);
             }
         }
+    }
+}
+
+impl Claim {
+    /// `key` as one that claims `address`, if it does.
+    fn claimant(&self, key: &ServiceKey, address: &FrontendAddress) -> Option<Claimant> {
+        let kind = *self.frontends.get(address)?;
+        Some(Claimant { kind, created_s: self.created_s, key: key.clone() })
+    }
+}
+
+impl Claimant {
+    /// Why it does not get `address`, which `owner` has.
+    fn loses(&self, address: &FrontendAddress, owner: &Self) -> String {
+        let (loser, name) = (&self.key.name, &owner.key.name);
+        let why = if owner.kind != self.kind {
+            format!("{name} has it as {}, which comes before {}", owner.kind, self.kind)
+        } else if owner.created_s != self.created_s {
+            format!("{name} has claimed it before")
+        } else {
+            format!("{name} is as old and comes before it by name")
+        };
+        format!("{loser} does not get {address}: {why}")
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lb_common::net::Family;
 
 use super::claims::{Claim, Claims};
-use super::frontends::frontends;
+use super::frontends;
 use super::surroundings::surroundings;
 use super::{
     Context, NodePortAddresses, NodeView, ServiceKey, ServicePlan, Settings, Surroundings, plan,
@@ -177,11 +177,11 @@ impl Planner {
     /// Renews the claims of a Service; returns its keys, old and new, and those of others concerned.
     fn claim(&mut self, name: &NamespacedName) -> BTreeSet<ServiceKey> {
         let mut claims: BTreeMap<ServiceKey, Option<Claim>> =
-            self.claims.of(name).map(|(key, _)| (key.clone(), None)).collect();
+            self.claims.of(name).map(|key| (key.clone(), None)).collect();
         if let Some(service) = self.store.service(name) {
             for (key, port) in keys(service) {
-                let frontends = frontends(service, port, key.family, &self.context());
-                let frontends = frontends.into_keys().collect();
+                let frontends = frontends::frontends(service, port, key.family, &self.context());
+                let frontends = frontends.into_iter().map(|(at, (kind, _))| (at, kind)).collect();
                 claims.insert(key, Some(Claim { created_s: service.created_s, frontends }));
             }
         }
@@ -205,17 +205,8 @@ impl Planner {
     }
 
     fn report_conflicts(&mut self, service: NamespacedName) {
-        let mut reasons = Vec::new();
-        for (key, frontends) in self.claims.of(&service) {
-            for address in frontends {
-                let owner = self.claims.owner(address).filter(|owner| *owner != key);
-                reasons.extend(owner.map(|owner| {
-                    let (loser, owner) = (&key.name, &owner.name);
-                    format!("{loser} does not get {address}: {owner} has claimed it before")
-                }));
-            }
-        }
-        self.conflicts.set(Subject::Object(Kind::Service, service), reasons);
+        let conflicts = self.claims.conflicts(&service);
+        self.conflicts.set(Subject::Object(Kind::Service, service), conflicts);
     }
 }
 

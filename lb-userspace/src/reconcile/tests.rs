@@ -11,7 +11,7 @@ use crate::model::{
     Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice, SlicePort,
     TrafficPolicy,
 };
-use crate::plan::Settings;
+use crate::plan::{InterfaceEntry, Settings};
 use crate::store::{Event, Update};
 use crate::tables::{GRACE, MapUsage};
 
@@ -132,6 +132,45 @@ fn an_address_that_a_service_leaves_to_another_is_never_missing() {
     }
 }
 
+/// The Services `a` and `b` with an external IP each.
+fn external<M: Maps>(reconciler: &mut Reconciler<M>, ips: [&str; 2]) {
+    for ((name, cluster_ip), ip) in [("a", "10.96.0.1"), ("b", "10.96.0.2")].into_iter().zip(ips) {
+        let (name, Outcome::Usable(mut service, _)) = service(name, cluster_ip) else { panic!() };
+        service.external_ips.insert(ip.parse().unwrap());
+        let put = Update::Apply(name, Outcome::Usable(service, vec![]));
+        reconciler.planner().apply(Event::Services(put));
+    }
+}
+
+#[test]
+fn addresses_that_two_services_swap_are_never_missing() {
+    let mut reconciler = reconciler(Fake::default());
+    list(&mut reconciler, &["a", "b"]);
+    external(&mut reconciler, ["192.0.2.1", "192.0.2.2"]);
+    settle(&mut reconciler);
+    reconciler.maps.take_log();
+    external(&mut reconciler, ["192.0.2.2", "192.0.2.1"]);
+    settle(&mut reconciler);
+    let log = reconciler.maps.take_log();
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert!(log.iter().all(|write| matches!(write, Write::PutFrontend(..))), "{log:?}");
+}
+
+/// Two frontends each, and room for no other.
+#[test]
+fn services_that_move_in_full_maps_get_what_the_others_leave() {
+    let capacities = Capacities { frontends: 4, ..Capacities::default() };
+    let mut reconciler = reconciler(Fake::new(capacities));
+    list(&mut reconciler, &["a", "b"]);
+    external(&mut reconciler, ["192.0.2.1", "192.0.2.2"]);
+    settle(&mut reconciler);
+    external(&mut reconciler, ["192.0.2.2", "192.0.2.3"]);
+    assert_eq!(reconciler.pass(GRACE), None);
+    assert!(reconciler.take_told().is_empty());
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(frontends(&reconciler.maps)[2..], [ip("192.0.2.2"), ip("192.0.2.3")]);
+}
+
 #[test]
 fn leftovers_of_an_earlier_run_go_once_it_is_known_that_nobody_wants_them() {
     let mut earlier = reconciler(Fake::default());
@@ -186,7 +225,7 @@ fn the_api_server_without_endpoints_in_the_maps_is_written_like_others() {
 fn surroundings_come_first_and_are_tried_until_they_are_written() {
     let mut maps = Fake::default();
     for index in 1..=4 {
-        maps.vandalize(&Write::PutWorkloadInterface(index));
+        maps.vandalize(&Write::PutInterface(index, InterfaceEntry::default()));
     }
     let mut sound = reconciler(maps.clone());
     list(&mut sound, &["a"]);

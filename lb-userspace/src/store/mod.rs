@@ -3,6 +3,9 @@
 //! A plain structure: events go in, dirty Services come out. Order of arrival does not matter;
 //! endpoints of a Service that does not exist yet are kept. It never plans and never waits.
 //!
+//! An object that cannot be read any more stays as it was last (as with kube-proxy, which does not
+//! get past it): whoever broke it did not say that it should go.
+//!
 //! Invariants: an object equal to the one known makes nothing dirty. Slices are kept by their own
 //! name, so that endpoints may move between slices, and slices between Services.
 
@@ -137,8 +140,8 @@ impl Store {
         self.service_cidrs.values().flat_map(|cidr| &cidr.cidrs)
     }
 
-    /// Whether [`pod_cidrs`](Self::pod_cidrs) or [`service_cidrs`](Self::service_cidrs) changed
-    /// since the last call.
+    /// Whether [`pod_cidrs`](Self::pod_cidrs), [`service_cidrs`](Self::service_cidrs) or the
+    /// addresses of the own [`node`](Self::node) changed since the last call.
     pub fn take_networks_changed(&mut self) -> bool {
         std::mem::take(&mut self.networks_changed)
     }
@@ -196,12 +199,15 @@ impl Store {
         put: Put<T>,
     ) {
         let (object, reasons) = match outcome {
-            Outcome::Usable(object, left_out) => (Some(object), left_out),
-            Outcome::NotOurs => (None, Vec::new()),
-            Outcome::Rejected(reason) => (None, vec![reason]),
+            Outcome::Usable(object, left_out) => (Some(Some(object)), left_out),
+            Outcome::NotOurs => (Some(None), Vec::new()),
+            Outcome::Rejected(reason) => (Some(None), vec![reason]),
+            Outcome::Unreadable(reason) => (None, vec![reason]),
         };
         self.rejections.set(Subject::Object(kind, name.clone()), reasons);
-        put(self, name, object);
+        if let Some(object) = object {
+            put(self, name, object);
+        }
     }
 
     /// The names of all objects of a kind that are kept or rejected.
@@ -252,7 +258,7 @@ impl Store {
 
     fn put_node(&mut self, name: NamespacedName, node: Option<Node>) {
         let moved = self.nodes.put(name.name, node);
-        self.networks_changed |= moved.pods;
+        self.networks_changed |= moved.pods || moved.own_addresses;
         moved.addresses.iter().for_each(|address| self.touch(address));
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Moved {
     pub(super) addresses: Vec<IpAddr>,
     /// Its pods are elsewhere now.
     pub(super) pods: bool,
+    /// It is the own Node, whose addresses are others now, or in another order.
+    pub(super) own_addresses: bool,
 }
 
 impl Nodes {
@@ -68,17 +70,24 @@ impl Nodes {
 
     /// The Node of this name is so now, or gone. The own Node stays as it was last: this machine
     /// goes on serving until it is switched off, and its NodePorts and its zone must not change
-    /// under live traffic.
-    pub(super) fn put(&mut self, name: Arc<str>, node: Option<Node>) -> Moved {
+    /// under live traffic. It keeps its addresses, too, until it has others.
+    pub(super) fn put(&mut self, name: Arc<str>, mut node: Option<Node>) -> Moved {
         let is_own = name == self.own_name;
         if is_own && node.is_none() {
             return Moved::default();
+        }
+        if is_own
+            && let (Some(new), Some(old)) = (&mut node, &self.own)
+            && new.addresses.is_empty()
+        {
+            new.addresses.clone_from(&old.addresses);
         }
         let new = node.as_ref().map(Place::of).unwrap_or_default();
         let old = match node {
             Some(_) => self.all.insert(name, new.clone()),
             None => self.all.remove(&name),
         };
+        let own_before = self.own.as_ref().map(|node| node.addresses.clone());
         if is_own {
             self.own = node;
         }
@@ -90,6 +99,7 @@ impl Nodes {
         Moved {
             addresses: old.addresses.symmetric_difference(&new.addresses).copied().collect(),
             pods: old.pod_cidrs != new.pod_cidrs,
+            own_addresses: own_before.as_deref() != self.own().map(|node| &*node.addresses),
         }
     }
 

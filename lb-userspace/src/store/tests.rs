@@ -89,6 +89,30 @@ fn a_rejected_object_is_told_once_and_no_longer_kept() {
     assert_eq!(rejections(&mut store), ["service d/a: has no ports"]);
 }
 
+#[test]
+fn an_object_that_cannot_be_read_any_more_stays_as_it_was() {
+    let mut store = Store::new("n1");
+    let unreadable = || Outcome::Unreadable("cannot be read: bad port".into());
+    let update = || Event::Services(Update::Apply(name("d/a"), unreadable()));
+    let list = || Event::Services(Update::Replace(vec![(name("d/a"), unreadable())]));
+    store.apply(update());
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    let web = service("d/a", "10.96.0.1");
+    store.apply(services(std::slice::from_ref(&web)));
+    dirty(&mut store);
+    for broken in [update(), list()] {
+        store.apply(broken);
+        assert_eq!(store.service(&name("d/a")), Some(&web));
+        assert!(dirty(&mut store).is_empty());
+    }
+    assert_eq!(rejections(&mut store), ["service d/a: cannot be read: bad port"]);
+    assert_eq!(store.rejected().count(), 1);
+    store.apply(Event::Services(Update::Delete(name("d/a"))));
+    assert_eq!(store.service(&name("d/a")), None);
+    assert_eq!(store.rejected().count(), 0);
+}
+
 /// A Node with an address and a pod CIDR.
 fn put_node(name: &str, address: &str, pod_cidr: &str) -> Event {
     let name = NamespacedName::new("", name);
@@ -112,13 +136,40 @@ fn the_own_node_is_kept_whole_and_as_it_was_last() {
     let gone = NamespacedName::new("", "n1");
     for gone in [
         Update::Delete(gone.clone()),
-        Update::Apply(gone, Outcome::Rejected("bad".into())),
+        Update::Apply(gone.clone(), Outcome::Rejected("bad".into())),
+        Update::Apply(gone, Outcome::Unreadable("bad".into())),
         Update::Replace(vec![]),
     ] {
         store.apply(Event::Nodes(gone));
         assert_eq!(store.node().map(|node| &*node.zone), Some("a"));
         assert!(store.is_of_a_node(&"192.168.0.2".parse().unwrap()));
     }
+}
+
+/// Its NodePorts would go, and those who dial them.
+#[test]
+fn the_own_node_keeps_its_addresses_until_it_has_others() {
+    let mut store = Store::new("n1");
+    let put = |store: &mut Store, name: &str, addresses: &[&str]| {
+        let mut node = node("b", "192.168.0.2");
+        node.addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        node.name = name.into();
+        let (name, outcome) = usable(&NamespacedName::new("", name), node);
+        store.apply(Event::Nodes(Update::Apply(name, outcome)));
+    };
+    let own = |store: &Store| store.node().unwrap().addresses.clone();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    put(&mut store, "n1", &[]);
+    assert!(own(&store).is_empty());
+    put(&mut store, "n1", &["192.168.0.2"]);
+    put(&mut store, "n2", &["192.168.0.3"]);
+    for name in ["n1", "n2"] {
+        put(&mut store, name, &[]);
+    }
+    assert_eq!(own(&store), [ip("192.168.0.2")]);
+    assert!(store.is_of_a_node(&ip("192.168.0.2")) && !store.is_of_a_node(&ip("192.168.0.3")));
+    put(&mut store, "n1", &["192.168.0.4"]);
+    assert_eq!(own(&store), [ip("192.168.0.4")]);
 }
 
 #[test]
@@ -139,6 +190,25 @@ fn the_pods_and_addresses_of_all_nodes_are_known_while_they_exist() {
     store.apply(Event::Nodes(Update::Replace(vec![])));
     assert!(store.take_networks_changed());
     assert!(pod_cidrs(&store).is_empty() && !has(&store, "192.168.0.4"));
+}
+
+#[test]
+fn the_addresses_of_the_own_node_and_their_order_are_told() {
+    let mut store = Store::new("n1");
+    let put = |name: &str, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        let node = Node { name: name.into(), addresses, ..node("", "192.0.2.1") };
+        Event::Nodes(Update::Apply(NamespacedName::new("", name), Outcome::Usable(node, vec![])))
+    };
+    for (name, addresses, changed) in [
+        ("n1", &["10.0.0.1", "10.0.0.2"], true),
+        ("n1", &["10.0.0.1", "10.0.0.2"], false),
+        ("n2", &["10.0.0.2", "10.0.0.1"], false),
+        ("n1", &["10.0.0.2", "10.0.0.1"], true),
+    ] {
+        store.apply(put(name, addresses));
+        assert_eq!(store.take_networks_changed(), changed, "{name} {addresses:?}");
+    }
 }
 
 #[test]

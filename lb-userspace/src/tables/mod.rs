@@ -7,6 +7,8 @@
 //!   source ranges → frontends, each followed by what is at its address, and removals the other way
 //!   round. Between any two writes every visible slot names a backend in use, every frontend a
 //!   service in use, and a guarded frontend admits whom the old plan and the new one admit.
+//! - Of several services ([`Tables::apply_all`]) all are placed before any is trimmed, so that an
+//!   address that one leaves to another is taken over, never missing.
 //! - All or nothing: whether a plan fits is known before its first write. A service that does not
 //!   fit stays as it was.
 //! - An entry is unknown from before a write until the write has succeeded (`state`), so after
@@ -15,6 +17,7 @@
 //! - Ids and slots that become free are used again after [`GRACE`].
 
 mod arena;
+mod batch;
 mod frontends;
 mod ids;
 mod restore;
@@ -109,7 +112,10 @@ impl Tables {
         now: Duration,
     ) -> Result<(), MapError> {
         match want {
-            Some(plan) => self.put(maps, key, plan, now),
+            Some(plan) => {
+                self.place(maps, key, plan, now)?;
+                self.trim(maps, key, plan, now)
+            }
             None => self.remove(maps, key, now),
         }
     }
@@ -163,7 +169,8 @@ impl Tables {
         self.services.keys()
     }
 
-    fn put<M: Maps>(
+    /// Makes the maps hold all that `plan` wants, besides what they hold of the service already.
+    fn place<M: Maps>(
         &mut self,
         maps: &mut M,
         key: &ServiceKey,
@@ -176,7 +183,7 @@ impl Tables {
         };
         match self.make_room(key.family, &mut written, plan, now) {
             Ok(room) => {
-                let result = self.write(maps, key, &mut written, plan, &room, now);
+                let result = self.make(maps, key, &mut written, plan, &room, now);
                 self.services.insert(key.clone(), written);
                 result
             }
@@ -187,8 +194,8 @@ impl Tables {
         }
     }
 
-    /// The writes of a service that fits, in the order of I4.
-    fn write<M: Maps>(
+    /// The writes that place a service that fits, in the order of I4.
+    fn make<M: Maps>(
         &mut self,
         maps: &mut M,
         key: &ServiceKey,
@@ -203,14 +210,39 @@ impl Tables {
         }
         let name = || Write::PutServiceName(written.id, key.name.to_string(), key.family);
         written.name.put(maps, (), name)?;
+        self.put_source_ranges(maps, written, &written::source_ranges(plan))?;
+        self.put_frontends(maps, key.family, written, plan)
+    }
+
+    /// Removes what the maps hold of the service beyond `plan`, which must have been placed.
+    fn trim<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        plan: &ServicePlan,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        let Some(mut written) = self.services.remove(key) else { return Ok(()) };
+        let result = self.unmake(maps, key.family, &mut written, plan, now);
+        self.services.insert(key.clone(), written);
+        result
+    }
+
+    /// The writes that trim a service, in the order of I4.
+    fn unmake<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        family: Family,
+        written: &mut Written,
+        plan: &ServicePlan,
+        now: Duration,
+    ) -> Result<(), MapError> {
         let ranges = written::source_ranges(plan);
-        self.put_source_ranges(maps, written, &ranges)?;
-        self.put_frontends(maps, key.family, written, plan)?;
-        self.drop_frontends(maps, key.family, written, |it| !plan.frontends.contains_key(it))?;
+        self.drop_frontends(maps, family, written, |it| !plan.frontends.contains_key(it))?;
         self.drop_source_ranges(maps, written, |net| !ranges.contains(net))?;
         self.drop_backends(
             maps,
-            key.family,
+            family,
             written,
             |it| !plan.backends.contains_key(&it.address),
             now,

@@ -308,7 +308,15 @@ impl Kernel {
 /// What the tests need that write these maps as the agent does.
 impl Kernel {
     /// A handle on the map called `name`, as an agent opens it.
-    pub(crate) fn map_data(&self, name: &str) -> Result<MapData, aya::maps::MapError> {
+    ///
+    /// # Panics
+    ///
+    /// If the object has no such map.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not give it.
+    pub fn map_data(&self, name: &str) -> Result<MapData, aya::maps::MapError> {
         let (Map::Array(data)
         | Map::HashMap(data)
         | Map::LpmTrie(data)
@@ -322,7 +330,11 @@ impl Kernel {
     }
 
     /// Removes all flow entries.
-    pub(crate) fn forget_flows(&mut self) {
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be removed.
+    pub fn forget_flows(&mut self) {
         self.forget::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4);
         self.forget::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6);
     }

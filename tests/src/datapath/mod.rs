@@ -4,12 +4,16 @@
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
 //! counters, flow entries and remembered clients.
 
+mod fragment;
+mod icmp;
 mod kernel;
 mod packet;
+mod sctp;
 mod world;
 
+pub use icmp::icmp;
 pub use kernel::{Answer, Kernel};
-pub use packet::{Framing, Packet, Transport, assert_checksums, tcp, udp};
+pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
 pub use world::World;
 
 use lb_common::abi::affinity::Affinity;
@@ -22,9 +26,12 @@ use lb_common::tables::{Insert, Tables as _};
 use lb_common::verdict::Verdict;
 use nix::time::{ClockId, clock_gettime};
 
-pub(crate) const TC_ACT_UNSPEC: i32 = -1;
-pub(crate) const TC_ACT_SHOT: i32 = 2;
-pub(crate) const TC_ACT_REDIRECT: i32 = 7;
+/// On to the next program.
+pub const TC_ACT_UNSPEC: i32 = -1;
+/// Gone.
+pub const TC_ACT_SHOT: i32 = 2;
+/// Back out of the interface it came by.
+pub const TC_ACT_REDIRECT: i32 = 7;
 
 /// The kernel object under test.
 #[must_use]
@@ -187,7 +194,8 @@ fn earlier(affinity: Affinity, ticks: u32) -> Affinity {
 }
 
 /// The TC action that a verdict stands for.
-pub(crate) fn action(verdict: Verdict) -> i32 {
+#[must_use]
+pub fn action(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Rewritten => TC_ACT_UNSPEC,
         Verdict::Reject => TC_ACT_REDIRECT,
@@ -196,7 +204,12 @@ pub(crate) fn action(verdict: Verdict) -> i32 {
 }
 
 /// The time as the kernel programs read it.
-pub(crate) fn now() -> Ticks {
+///
+/// # Panics
+///
+/// If the clock cannot be read.
+#[must_use]
+pub fn now() -> Ticks {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("a clock every kernel has");
     let ns = u64::try_from(time.tv_sec()).expect("after boot") * 1_000_000_000
         + u64::try_from(time.tv_nsec()).expect("below a second");

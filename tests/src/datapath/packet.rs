@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions,
-    Ipv6Header, Ipv6RawExtHeader, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket,
-    TcpHeader, TransportSlice, VlanHeader, VlanId,
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions, Ipv6Header,
+    Ipv6RawExtHeader, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TcpHeader,
+    TransportSlice, VlanHeader, VlanId,
 };
 
 /// What a packet carries above IP.
@@ -17,6 +17,10 @@ pub enum Transport {
     Udp,
     /// UDP without a checksum, which IPv4 allows.
     UdpUnsummed,
+    /// SCTP; the payload is preceded by a chunk header of this type.
+    Sctp(u8),
+    /// The same with the checksum left to the device: zero.
+    SctpUnsummed(u8),
 }
 
 /// What stands before the network header.
@@ -39,7 +43,7 @@ pub struct Packet {
     pub src: SocketAddr,
     /// Destination address and port; of the source's family.
     pub dst: SocketAddr,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub transport: Transport,
     /// Bytes behind the transport header.
     pub payload: Vec<u8>,
@@ -47,8 +51,6 @@ pub struct Packet {
     pub framing: Framing,
     /// IPv4: this many 32-bit words of options; IPv6: this many extension headers.
     pub options: usize,
-    /// IPv4: fragment offset in units of 8 bytes, and whether more fragments follow.
-    pub fragment: (u16, bool),
 }
 
 /// A TCP packet from `src` to `dst`, each `address:port`.
@@ -63,6 +65,12 @@ pub fn udp(src: &str, dst: &str) -> Packet {
     packet(src, dst, Transport::Udp)
 }
 
+/// An SCTP packet from `src` to `dst`, each `address:port`, with one chunk of this type.
+#[must_use]
+pub fn sctp(src: &str, dst: &str, chunk: u8) -> Packet {
+    packet(src, dst, Transport::Sctp(chunk))
+}
+
 fn packet(src: &str, dst: &str, transport: Transport) -> Packet {
     Packet {
         src: src.parse().expect("source is address:port"),
@@ -71,7 +79,6 @@ fn packet(src: &str, dst: &str, transport: Transport) -> Packet {
         payload: b"the answer is 42.".to_vec(),
         framing: Framing::Ethernet,
         options: 0,
-        fragment: (0, false),
     }
 }
 
@@ -140,6 +147,11 @@ impl Packet {
             Transport::Udp | Transport::UdpUnsummed => {
                 step.udp(src, dst).write(&mut bytes, &self.payload)
             }
+            Transport::Sctp(chunk) | Transport::SctpUnsummed(chunk) => {
+                let summed = matches!(self.transport, Transport::Sctp(_));
+                let packet = super::sctp::packet((src, dst), chunk, &self.payload, summed);
+                step.write(&mut bytes, IpNumber::SCTP, &packet)
+            }
         };
         written.expect("the packet can be built");
         if self.transport == Transport::UdpUnsummed {
@@ -156,9 +168,7 @@ impl Packet {
                     time_to_live: 64,
                     source: src.octets(),
                     destination: dst.octets(),
-                    dont_fragment: self.fragment == (0, false),
-                    fragment_offset: IpFragOffset::try_new(self.fragment.0).expect("13 bits"),
-                    more_fragments: self.fragment.1,
+                    dont_fragment: true,
                     ..Default::default()
                 };
                 let options = vec![1; 4 * self.options];
@@ -216,8 +226,18 @@ pub fn assert_checksums(bytes: &[u8], framing: Framing) {
         _ => SlicedPacket::from_ethernet(bytes),
     }
     .expect("a well-formed packet");
+    let net = packet.net.expect("a network header");
+    let ip = net.ip_payload_ref().expect("an IP payload");
+    if ip.ip_number == IpNumber::SCTP {
+        super::sctp::assert_checksum(ip.payload);
+        if let NetSlice::Ipv4(ip) = &net {
+            let header = ip.header().to_header();
+            assert_eq!(header.header_checksum, header.calc_header_checksum(), "IPv4 checksum");
+        }
+        return;
+    }
     let transport = packet.transport.expect("a transport header");
-    match packet.net.expect("a network header") {
+    match net {
         NetSlice::Ipv4(ip) => {
             let header = ip.header().to_header();
             assert_eq!(header.header_checksum, header.calc_header_checksum(), "IPv4 checksum");

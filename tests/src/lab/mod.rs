@@ -39,7 +39,7 @@ pub use client::Client;
 pub use leftovers::{require_root, temporary_directory};
 pub use namespace::Namespace;
 pub use node::{Node, RpFilter, Topology};
-pub use patience::{wait_for, wait_until};
+pub use patience::{let_pass, wait_for, wait_until};
 pub use pod::Pod;
 
 /// The router's addresses.

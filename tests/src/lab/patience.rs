@@ -7,6 +7,12 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Lets time pass, for tests whose subject is time itself, such as an expiry. Whoever waits for
+/// something to happen uses [`wait_until`].
+pub fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Waits until `condition` holds; panics with the sentence `what` when patience runs out.
 #[track_caller]
 pub fn wait_until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {

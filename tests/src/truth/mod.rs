@@ -14,7 +14,8 @@ mod probe;
 mod world;
 
 pub use fate::{Fate, Fates, dropped, masqueraded, reaches, rejected, unhandled};
-pub use probe::Probe;
+pub use memory::tables;
+pub use probe::{Probe, destination};
 pub use world::{Seen, World};
 
 /// The name of the node that all worlds are seen from.

@@ -72,7 +72,12 @@ fn sctp(src: SocketAddr, dst: SocketAddr) -> Vec<u8> {
 }
 
 /// Where a packet goes, whatever its protocol.
-pub(super) fn destination(packet: &[u8]) -> SocketAddr {
+///
+/// # Panics
+///
+/// If it is not well-formed.
+#[must_use]
+pub fn destination(packet: &[u8]) -> SocketAddr {
     let packet = SlicedPacket::from_ethernet(packet).expect("a well-formed packet");
     let net = packet.net.expect("a network header");
     let payload = net.ip_payload_ref().expect("an IP packet").payload;

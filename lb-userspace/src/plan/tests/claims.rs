@@ -1,8 +1,9 @@
 //! Several Services claim one frontend.
 
 use super::planner::{Applied, planner};
-use crate::model::Service;
-use crate::model::fixture::service;
+use crate::model::fixture::{node, service};
+use crate::model::{NamespacedName, Outcome, Service};
+use crate::store::{Event, Update};
 
 fn with_external_ip(name: &str, cluster_ip: &str, created_s: i64) -> Service {
     let mut service = service(name, cluster_ip);
@@ -82,4 +83,60 @@ fn an_older_creation_time_takes_a_frontend_over() {
     now.put(with_external_ip("d/b", "10.96.0.2", 6));
     now.put(with_external_ip("d/b", "10.96.0.2", 4));
     assert_eq!(now.owner("192.0.2.1"), "d/b");
+}
+
+/// A Service created so long after the others that claims `ip`:`port` as a ClusterIP, NodePort (`N`),
+/// LoadBalancer IP or external IP.
+fn claiming(kind: &str, created_s: i64) -> Service {
+    const CONTESTED: &str = "192.168.0.2";
+    let own = format!("10.96.0.{}", created_s + 10);
+    let is_cluster_ip = kind == "ClusterIP";
+    let cluster_ip = if is_cluster_ip { CONTESTED } else { &own };
+    let mut service = service(&format!("d/s{created_s}"), cluster_ip);
+    service.created_s = created_s;
+    match kind {
+        "NodePort" => service.ports[0].node_port = Some(80),
+        "LoadBalancer IP" => _ = service.load_balancer_ips.insert(CONTESTED.parse().unwrap()),
+        "externalIP" => _ = service.external_ips.insert(CONTESTED.parse().unwrap()),
+        _ => assert!(is_cluster_ip, "{kind}"),
+    }
+    service
+}
+
+/// CVE-2020-8554.
+#[test]
+fn what_the_cluster_gave_a_service_comes_before_what_an_older_one_asks_for() {
+    let kinds = ["ClusterIP", "LoadBalancer IP", "NodePort", "externalIP"];
+    for (at, better) in kinds.iter().enumerate() {
+        for worse in &kinds[at + 1..] {
+            let mut now = Applied::new(planner());
+            let own = Outcome::Usable(node("a", "192.168.0.2"), vec![]);
+            now.apply(Event::Nodes(Update::Apply(NamespacedName::new("", "n1"), own)));
+            now.put(claiming(worse, 1));
+            now.put(claiming(better, 2));
+            assert_eq!(now.owner("192.168.0.2"), "d/s2", "{better} {worse}");
+            let reason = format!(
+                "service d/s1: d/s1/TCP does not get 192.168.0.2:80/TCP: \
+                 d/s2/TCP has it as {better}, which comes before {worse}"
+            );
+            assert_eq!(now.rejections(), [reason]);
+            now.delete("d/s2");
+            assert_eq!(now.owner("192.168.0.2"), "d/s1");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_a_service_claims_twice_counts_as_the_better_kind() {
+    let mut now = Applied::new(planner());
+    let mut both = claiming("ClusterIP", 2);
+    both.external_ips.insert("192.168.0.2".parse().unwrap());
+    now.put(both);
+    now.put(claiming("externalIP", 1));
+    assert_eq!(now.owner("192.168.0.2"), "d/s2");
+    let mut takes_it_back = service("d/s2", "10.96.0.9");
+    takes_it_back.external_ips.insert("192.168.0.2".parse().unwrap());
+    takes_it_back.created_s = 2;
+    now.put(takes_it_back);
+    assert_eq!(now.owner("192.168.0.2"), "d/s1");
 }

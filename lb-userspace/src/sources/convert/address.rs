@@ -21,7 +21,11 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
 pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let parsed = text.split_once('/').and_then(|(address, length)| {
-        IpNet::new(parse_as_written(address)?, length.parse().ok()?).ok()
+        let (written, length) = (parse_as_written(address)?, length.parse::<u8>().ok()?);
+        let canonical = written.to_canonical();
+        // Of an IPv4 address in IPv6 notation the first 96 bits say nothing.
+        let skipped = if written == canonical { 0 } else { 96 };
+        IpNet::new(canonical, length.checked_sub(skipped)?).ok()
     });
     parsed
         .map(|prefix| prefix.trunc())
@@ -76,7 +80,9 @@ mod tests {
         check("010.0.0.0/8", Some("10.0.0.0/8"));
         check("fd00::1/64", Some("fd00::/64"));
         check("0.0.0.0/0", Some("0.0.0.0/0"));
-        for bad in ["10.0.0.1", "10.0.0.0/33", "fd00::/129", "/8", "10.0.0.0/"] {
+        check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
+        check("::ffff:10.0.0.0/95", None);
+        for bad in ["10.0.0.1", "10.0.0.0/33", "fd00::/129", "fd00::/300", "/8", "10.0.0.0/"] {
             check(bad, None);
         }
     }

@@ -4,6 +4,7 @@
 //! the objects beside it.
 
 mod address;
+mod name;
 mod node;
 mod service;
 mod service_cidr;
@@ -11,6 +12,7 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
+pub use name::check_name;
 pub use node::node;
 pub use service::{service, service_of, service_selector};
 pub use service_cidr::service_cidr;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as api;
 use lb_common::net::Family;
 
 use super::address::{prefix, unicast};
+use super::name::dns_label;
 use super::{keep_good, label, name, port, protocol};
 use crate::model::{Affinity, Outcome, Service, ServicePort, TrafficPolicy};
 
@@ -71,27 +72,35 @@ pub fn service_of(proxy_name: Option<&str>, service: &api::Service) -> Outcome<S
 
 /// Neither headless nor a mere name.
 fn is_balanced(spec: &api::ServiceSpec) -> bool {
-    spec.type_.as_deref() != Some("ExternalName")
-        && !matches!(cluster_ip_texts(spec).first(), None | Some(&("" | "None")))
+    let ips = cluster_ip_texts(spec);
+    spec.type_.as_deref() != Some("ExternalName") && !ips.is_empty() && !ips.contains(&"None")
 }
 
-/// `clusterIPs`, or `clusterIP` where the former is not filled in.
+/// `clusterIPs`, or `clusterIP` where the former say nothing.
 fn cluster_ip_texts(spec: &api::ServiceSpec) -> Vec<&str> {
-    let many = spec.cluster_ips.iter().flatten().map(String::as_str).collect::<Vec<_>>();
-    if many.is_empty() { spec.cluster_ip.as_deref().into_iter().collect() } else { many }
+    let many: Vec<_> = spec.cluster_ips.iter().flatten().map(String::as_str).collect();
+    if many.iter().any(|ip| !ip.is_empty()) {
+        return many;
+    }
+    spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty()).into_iter().collect()
 }
 
-/// One address per family, the first.
+/// One address per family, the first that can be used.
 fn cluster_ips(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Result<Vec<IpAddr>, String> {
-    let mut ips: Vec<IpAddr> = Vec::new();
+    let (mut ips, mut bad): (Vec<IpAddr>, _) = (Vec::new(), Vec::new());
     for text in cluster_ip_texts(spec) {
-        let ip = unicast(text).map_err(|problem| format!("has a bad clusterIP: {problem}"))?;
-        if ips.iter().any(|other| Family::of(other) == Family::of(&ip)) {
-            problems.push(format!("clusterIP {ip} is left out: it is the second of its family"));
-        } else {
-            ips.push(ip);
+        match unicast(text) {
+            Ok(ip) if ips.iter().any(|other| Family::of(other) == Family::of(&ip)) => {
+                bad.push(format!("clusterIP {ip} is left out: it is the second of its family"));
+            }
+            Ok(ip) => ips.push(ip),
+            Err(problem) => bad.push(format!("a clusterIP is left out: {problem}")),
         }
     }
+    if ips.is_empty() {
+        return Err(format!("has no clusterIP that can be used: {}", bad.join("; ")));
+    }
+    problems.append(&mut bad);
     Ok(ips)
 }
 
@@ -118,6 +127,9 @@ fn service_port(
 ) -> Result<ServicePort, String> {
     let name = api_port.name.as_deref().unwrap_or_default();
     let left_out = |problem: String| format!("port {name:?} is left out: {problem}");
+    if !name.is_empty() {
+        dns_label(name).map_err(left_out)?;
+    }
     let node_port = api_port.node_port.filter(|&number| number != 0).map(port);
     let node_port = keep_good(node_port.map(|r| r.map_err(|e| format!("nodePort: {e}"))), problems);
     Ok(ServicePort {
@@ -154,13 +166,24 @@ fn load_balancer(
     let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
     let ips = ingress
         .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"))
-        .filter_map(|ingress| ingress.ip.as_deref().filter(|ip| !ip.is_empty()))
-        .map(|ip| unicast(ip).map_err(|e| format!("a LoadBalancer IP is left out: {e}")));
+        .filter(|ingress| ingress.ip.as_deref().is_some_and(|ip| !ip.is_empty()))
+        .map(|ingress| {
+            vip(ingress).map_err(|problem| format!("a LoadBalancer IP is left out: {problem}"))
+        });
     let (open, ips): (BTreeSet<_>, _) = keep_good(ips, problems).into_iter().partition(is_open);
     problems.extend(open.into_iter().map(|ip| {
         format!("the LoadBalancer IP {ip} is left out: no source range of its family is valid")
     }));
     (ips, ranges.into_iter().collect())
+}
+
+/// The address of a load balancer that does not ask for traffic to be sent to itself.
+fn vip(ingress: &api::LoadBalancerIngress) -> Result<IpAddr, String> {
+    let ip = ingress.ip.as_deref().unwrap_or_default();
+    match ingress.ip_mode.as_deref() {
+        None | Some("VIP") => unicast(ip),
+        Some(other) => Err(format!("ipMode {other:?} of {ip:?} is unknown; use VIP or Proxy")),
+    }
 }
 
 fn policy(field: &str, value: Option<&str>, problems: &mut Vec<String>) -> TrafficPolicy {

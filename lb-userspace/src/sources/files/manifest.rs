@@ -86,10 +86,17 @@ impl Contents {
         if let Some(item_kind) = item_kind {
             let item = Type { version: of.version.clone(), kind: item_kind.to_owned() };
             let item = Some(&item).filter(|item| !item.kind.is_empty());
-            if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
-                for value in items {
-                    self.add(line, value, item, proxy_name);
+            match value["items"].take() {
+                Value::Array(items) => {
+                    for value in items {
+                        self.add(line, value, item, proxy_name);
+                    }
                 }
+                // As Go writes a list of nothing.
+                Value::Null => {}
+                _ => self
+                    .problems
+                    .push(format!("line {line}: the items of a {} are no list", of.kind)),
             }
             return;
         }
@@ -102,21 +109,28 @@ impl Contents {
 }
 
 /// The documents that hold anything, each with its first line. In YAML `---` at the beginning of a
-/// line separates documents wherever it stands (YAML 1.2 §9.1.2), so that one broken document does
-/// not hide the others.
+/// line begins a document and `...` ends one wherever it stands (YAML 1.2 §9.1.2), so that one broken
+/// document does not hide the others.
 fn documents(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut begins = vec![(1, 0)];
     let mut offset = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let rest = line.strip_prefix("---");
-        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-            begins.push((index + 1, offset));
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if is_marker(line, "---") {
+            begins.push((number, offset));
         }
         offset += line.len();
+        if is_marker(line, "...") {
+            begins.push((number + 1, offset));
+        }
     }
     let ends = begins.clone().into_iter().skip(1).map(|(_, offset)| offset).chain([text.len()]);
     let all = begins.into_iter().zip(ends).map(|((line, begin), end)| (line, &text[begin..end]));
     all.filter(|(_, document)| !document.lines().all(holds_nothing))
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    let rest = line.strip_prefix(marker);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 /// A blank line, a comment, a directive or a marker.
@@ -221,22 +235,36 @@ fn read<K, T>(
 where
     K: Metadata<Ty = ObjectMeta> + DeserializeOwned,
 {
-    let text = |pointer| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let namespace = match (kind, text("/metadata/namespace")) {
-        (Kind::Node | Kind::ServiceCidr, _) => "",
-        (_, "") => "default",
-        (_, namespace) => namespace,
-    };
-    let name = NamespacedName::new(namespace, text("/metadata/name"));
-    if name.name.is_empty() {
-        return Err(format!("a {kind} has no metadata.name"));
-    }
+    let name = name_of(kind, &value)?;
     let outcome = match serde_json::from_value::<K>(value) {
         Ok(mut object) => {
             object.metadata_mut().namespace = Some(name.namespace.to_string());
             convert(&object)
         }
-        Err(error) => Outcome::Rejected(format!("cannot be read: {error}")),
+        Err(error) => Outcome::Unreadable(format!("cannot be read: {error}")),
     };
     Ok(Some((name, wrap(outcome))))
+}
+
+/// Without a namespace an object is in `default`, if its kind has namespaces.
+fn name_of(kind: Kind, value: &Value) -> Result<NamespacedName, String> {
+    let text = |field| match value.pointer(&format!("/metadata/{field}")) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(other) => {
+            Err(format!("the metadata.{field} {other} of a {kind} is not a string; quote it"))
+        }
+    };
+    let namespace = match (kind, text("namespace")?) {
+        (Kind::Node | Kind::ServiceCidr, _) => "",
+        (_, "") => "default",
+        (_, namespace) => namespace,
+    };
+    let name = NamespacedName::new(namespace, text("name")?);
+    if name.name.is_empty() {
+        return Err(format!("a {kind} has no metadata.name"));
+    }
+    let checked = convert::check_name(kind, &name);
+    checked.map_err(|problem| format!("a {kind} is left out: {problem}"))?;
+    Ok(name)
 }

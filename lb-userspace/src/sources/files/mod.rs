@@ -1,7 +1,8 @@
 //! A directory of ordinary Kubernetes manifests, read again whenever it changes.
 //!
 //! No cluster is needed: the objects take the same way as the API server's. A file that is not
-//! YAML keeps the objects it had, because an editor's half-written file must not empty a service.
+//! YAML keeps the objects it had, because an editor's half-written file must not empty a service, and
+//! an object of which a field cannot be read stays as it was.
 
 mod directory;
 mod manifest;

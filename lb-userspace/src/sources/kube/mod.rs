@@ -1,14 +1,16 @@
 //! Watches of the API server: Services, `EndpointSlices`, Nodes and `ServiceCIDRs`.
 //!
 //! Objects are converted as they arrive, so that nothing of them is kept that load balancing does
-//! not need. A list after a lost watch (410 Gone) replaces all objects of its kind at once. Errors
-//! are logged and retried with backoff; they are never fatal and empty nothing.
+//! not need. A list after a lost watch (410 Gone) replaces all objects of its kind at once; it is the
+//! most recent one, so that nothing goes back in time. Errors are logged and retried with backoff;
+//! they are never fatal and empty nothing.
 //!
 //! The agent's `ClusterRole` lets it `get`, `list` and `watch` `services`, `nodes`,
 //! `endpointslices.discovery.k8s.io` and `servicecidrs.networking.k8s.io`, and `create`
 //! `events.events.k8s.io` (see [`events`]).
 
 pub mod events;
+mod guarded;
 #[cfg(test)]
 mod tests;
 
@@ -25,21 +27,23 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::core::{DeserializeGuard, Status};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::core::Status;
+use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher;
+use kube::runtime::watcher::{DefaultBackoff, ListSemantic};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use self::guarded::Guarded;
 use super::convert;
 use crate::model::{NamespacedName, Outcome};
 use crate::store::{Event, Update};
 
-/// The pause before a list that replaces a lost watch: as long as the first of the backoff, which
-/// begins anew with it.
-const BEFORE_LIST: Duration = Duration::from_millis(800);
+/// The longest pause after an error.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause before a kind is asked for again that the API server does not have.
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
@@ -122,45 +126,77 @@ where
     C: Fn(&K) -> Outcome<T>,
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    // Any version will do, as for kube-proxy: lists come from the API server's cache, and the watch
-    // brings what they lack. Thousands of agents that start at once do not burden etcd.
-    let selection = wanted.selection.any_semantic();
-    let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let begin = || watcher(api.clone(), selection.clone()).default_backoff().boxed();
-    let mut stream = begin();
-    let mut list = List::default();
-    let mut told = false;
+    let plural = K::plural(&());
+    let api = Api::<Guarded<K>>::all(client.clone());
+    let begin = |semantic| watcher(api.clone(), list_as(&wanted.selection, semantic)).boxed();
+    // At first any version will do, as for kube-proxy: lists come from the API server's cache, and
+    // the watch brings what they lack. Thousands of agents that start at once do not burden etcd.
+    let mut stream = begin(ListSemantic::Any);
+    let (mut list, mut pauses) = (List::default(), Pauses::default());
+    let (mut is_listed, mut is_told) = (false, false);
     while let Some(event) = stream.next().await {
-        let mut begin_after = None;
-        let update = match event {
-            Ok(event) => list.take_in(event, |object| outcome(object, &wanted.convert)),
-            Err(error) if wanted.optional && is_withheld(&error) => {
-                if !std::mem::replace(&mut told, true) {
-                    info!(
-                        "going on without {}: {}",
-                        K::plural(&()),
-                        reason(&error, &K::plural(&()))
-                    );
+        let mut update = None;
+        let mut next = None;
+        match event {
+            Ok(event) => {
+                pauses.note(&event);
+                update = list.take_in(event, |object| outcome(object, &wanted.convert));
+                is_listed |= matches!(update, Some(Update::Replace(_)));
+            }
+            Err(error) if wanted.optional && !is_listed && is_withheld(&error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    info!("going on without {plural}: {}", reason(&error, &plural));
                 }
-                begin_after = Some(BEFORE_NEXT_VERSION);
-                Some(Update::Replace(Vec::new()))
+                update = Some(Update::Replace(Vec::new()));
+                next = Some((BEFORE_NEXT_VERSION, Some(ListSemantic::Any)));
             }
             Err(error) => {
-                let plural = K::plural(&());
                 warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
-                begin_after = is_lost(&error).then_some(BEFORE_LIST);
-                None
+                // Behind a server that lags, any version may be older than what we have seen.
+                let begin_anew = is_lost(&error).then_some(ListSemantic::MostRecent);
+                next = Some((pauses.after(&error), begin_anew));
             }
-        };
+        }
         if let Some(update) = update
             && events.send((wanted.wrap)(update)).await.is_err()
         {
             return;
         }
-        if let Some(pause) = begin_after {
+        if let Some((pause, begin_anew)) = next {
             sleep(pause).await;
-            stream = begin();
+            stream = begin_anew.map_or(stream, begin);
         }
+    }
+}
+
+/// Lists of any version come whole: the API server would ignore a limit, and kube leaves the version
+/// out where there is one.
+fn list_as(selection: &watcher::Config, semantic: ListSemantic) -> watcher::Config {
+    let selection = selection.clone().list_semantic(semantic);
+    match selection.list_semantic {
+        ListSemantic::Any => watcher::Config { page_size: None, ..selection },
+        ListSemantic::MostRecent => selection,
+    }
+}
+
+/// The pauses after errors, which grow until something is heard again.
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+impl Pauses {
+    /// The watcher announces a list before it asks for it; everything else is an answer.
+    fn note<K>(&mut self, event: &watcher::Event<K>) {
+        if !matches!(event, watcher::Event::Init) {
+            self.0.reset();
+        }
+    }
+
+    /// That a version is gone is an answer as well: the server is well enough to be asked for a list.
+    fn after(&mut self, error: &watcher::Error) -> Duration {
+        if is_lost(error) {
+            self.0.reset();
+        }
+        self.0.next().unwrap_or(LONGEST_PAUSE)
     }
 }
 
@@ -173,14 +209,13 @@ fn is_withheld(error: &watcher::Error) -> bool {
     )
 }
 
-/// Whether a watch cannot go on from the version it has. The watcher lists anew when an event tells
-/// it that its version is gone; in all other cases it asks for the same version for ever.
+/// Whether a watch cannot go on from the version it has. By itself the watcher would list any version
+/// when an event tells it so, and ask for the same version for ever in all other cases.
 fn is_lost(error: &watcher::Error) -> bool {
     match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            status.code == 410 || is_from_the_future(status)
-        }
-        watcher::Error::WatchError(status) => is_from_the_future(status),
+        watcher::Error::NoResourceVersion => true,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 410 || is_from_the_future(status),
         _ => false,
     }
 }
@@ -259,15 +294,12 @@ impl<T> List<T> {
     }
 }
 
-/// The name of an object and what it is for us. One that cannot even be decoded is rejected alone.
-fn outcome<K: Resource, T>(
-    object: DeserializeGuard<K>,
-    convert: impl Fn(&K) -> Outcome<T>,
-) -> Named<T> {
+/// The name of an object and what it is for us. One that cannot even be decoded costs no other.
+fn outcome<K: Resource, T>(object: Guarded<K>, convert: impl Fn(&K) -> Outcome<T>) -> Named<T> {
     let name = convert::name(object.meta());
-    let outcome = match object.0 {
+    let outcome = match object.into_inner() {
         Ok(object) => convert(&object),
-        Err(invalid) => Outcome::Rejected(format!("cannot be read: {}", invalid.error)),
+        Err(error) => Outcome::Unreadable(format!("cannot be read: {error}")),
     };
     (name, outcome)
 }

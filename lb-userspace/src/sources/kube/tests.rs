@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use kube::runtime::watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
 
@@ -31,40 +32,68 @@ fn a_list_is_told_at_once_and_an_interrupted_one_never() {
 }
 
 #[test]
-fn an_object_that_cannot_be_decoded_is_rejected_alone() {
-    let json = r#"{"metadata": {"name": "a", "namespace": "n"}, "spec": {"ports": "all"}}"#;
-    let object: DeserializeGuard<Service> = serde_json::from_str(json).unwrap();
-    let (name, outcome) = outcome(object, convert::service);
-    assert_eq!(name.to_string(), "n/a");
-    let Outcome::Rejected(reason) = outcome else { panic!("{outcome:?}") };
-    assert!(reason.starts_with("cannot be read: "), "{reason}");
+fn an_object_that_cannot_be_decoded_costs_no_other() {
+    for (metadata, spec) in [
+        (r#"{"name": "a", "namespace": "n"}"#, r#"{"ports": "all"}"#),
+        (r#"{"name": "a", "namespace": "n", "creationTimestamp": "yesterday"}"#, "{}"),
+        (r#"{"name": "a", "namespace": "n", "labels": 7}"#, "{}"),
+    ] {
+        let json = format!(r#"{{"metadata": {metadata}, "spec": {spec}}}"#);
+        let object: Guarded<Service> = serde_json::from_str(&json).unwrap();
+        let (name, outcome) = outcome(object, convert::service);
+        assert_eq!(name.to_string(), "n/a");
+        let Outcome::Unreadable(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.starts_with("cannot be read: "), "{reason}");
+    }
+}
+
+#[test]
+fn pauses_grow_until_something_is_heard() {
+    let mut pauses = Pauses::default();
+    let failed = watcher::Error::WatchError(status(500, "", ""));
+    let gone = watcher::Error::WatchError(status(410, "", ""));
+    let long = Duration::from_secs(20);
+    for _ in 0..2 {
+        assert!(pauses.after(&failed) < long);
+        for _ in 0..10 {
+            pauses.note(&Init::<()>);
+            pauses.after(&failed);
+        }
+        assert!(pauses.after(&failed) > long);
+        assert!(pauses.after(&gone) < long);
+        for _ in 0..10 {
+            pauses.after(&failed);
+        }
+        pauses.note(&Apply(()));
+    }
 }
 
 /// What the API server was asked for, and how often.
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// Serves every connection until its client goes; returns the address.
-fn serve(requests: &Requests) -> String {
+/// Serves every connection until its client goes, and answers `refusal` whenever it is asked for
+/// `ServiceCIDRs`; returns the address.
+fn serve(requests: &Requests, refusal: fn() -> String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let requests = Arc::clone(requests);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let requests = Arc::clone(&requests);
-            std::thread::spawn(move || serve_connection(&stream.unwrap(), &requests));
+            std::thread::spawn(move || serve_connection(&stream.unwrap(), &requests, refusal));
         }
     });
     format!("http://{address}")
 }
 
-fn serve_connection(mut stream: &TcpStream, requests: &Requests) {
+fn serve_connection(mut stream: &TcpStream, requests: &Requests, refusal: fn() -> String) {
     let mut lines = BufReader::new(stream).lines();
     while let Some(Ok(request)) = lines.next() {
         while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
         let target = request.split(' ').nth(1).unwrap();
         let nth = note(target, requests);
         let answer = match path(target) {
-            "/apis/networking.k8s.io/v1/servicecidrs" => unknown(),
+            "/apis/networking.k8s.io/v1/servicecidrs" => refusal(),
             _ if is_watch(target) => watch(target, nth),
             _ => list(target, nth),
         };
@@ -90,6 +119,13 @@ fn list(target: &str, nth: usize) -> String {
 fn unknown() -> String {
     let text = "404 page not found\n";
     format!("404 Not Found\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+}
+
+/// What an API server says to those whose role does not name the kind.
+fn forbidden() -> String {
+    let status = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden"});
+    let status = status.to_string();
+    format!("403 Forbidden\r\nContent-Length: {}\r\n\r\n{status}", status.len())
 }
 
 /// The events of a watch that then stays open.
@@ -151,14 +187,45 @@ fn names(event: &Event) -> String {
     }
 }
 
+/// A source that follows what [`serve`] does, and what it tells.
+fn follow(requests: &Requests, refusal: fn() -> String) -> (JoinHandle<()>, mpsc::Receiver<Event>) {
+    let config = Config::new(serve(requests, refusal).parse().unwrap());
+    let client = Client::try_from(config).unwrap();
+    let (sender, events) = mpsc::channel(16);
+    (tokio::spawn(async move { run(client, None, sender).await }), events)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_the_role_does_not_name_is_gone_on_without() {
+    let (_source, mut events) = follow(&Requests::default(), forbidden);
+    let update = loop {
+        if let Event::ServiceCidrs(update) = events.recv().await.expect("the source runs") {
+            break update;
+        }
+    };
+    assert_eq!(update, Update::Replace(vec![]));
+}
+
+/// A server that lags behind the one that the watch was lost at would answer with the past.
+#[tokio::test(flavor = "current_thread")]
+async fn the_list_after_a_lost_watch_is_the_most_recent_one() {
+    let requests = Requests::default();
+    let (_source, mut events) = follow(&requests, unknown);
+    let mut lists = 0;
+    while lists < 2 {
+        let event = events.recv().await.expect("the source runs");
+        lists += usize::from(matches!(event, Event::Services(Update::Replace(_))));
+    }
+    let requests = requests.lock().unwrap();
+    let asked = requests.iter().filter(|line| path(line) == "/api/v1/services" && !is_watch(line));
+    let any: Vec<_> = asked.map(|line| line.contains("resourceVersion=0")).collect();
+    assert_eq!(any, [true, false], "{requests:?}");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_list_after_a_lost_watch_replaces_everything() {
     let requests = Requests::default();
-    let config = Config::new(serve(&requests).parse().unwrap());
-    let client = Client::try_from(config).unwrap();
-    let (sender, mut events) = mpsc::channel(16);
-    let source = tokio::spawn(async move { run(client, None, sender).await });
-
+    let (source, mut events) = follow(&requests, unknown);
     let (mut services, mut others) = (Vec::new(), BTreeSet::new());
     while services.len() < 3 || others.len() < 3 {
         match events.recv().await.expect("the source runs") {
@@ -203,7 +270,8 @@ fn a_watch_begins_anew_when_its_version_is_gone_or_not_there_yet() {
     assert!(is_lost(&watcher::Error::WatchError(status(504, too_large, ""))));
     assert!(!is_lost(&start(status(504, "the server was unable to answer in time", ""))));
     assert!(!is_lost(&start(status(500, too_large, ""))));
-    assert!(!is_lost(&watcher::Error::WatchError(status(410, "", ""))), "the watcher lists");
+    assert!(is_lost(&watcher::Error::WatchError(status(410, "", ""))));
+    assert!(!is_lost(&watcher::Error::WatchError(status(500, "", ""))));
 }
 
 #[tokio::test(flavor = "current_thread")]

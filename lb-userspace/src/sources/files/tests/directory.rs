@@ -1,26 +1,15 @@
 //! Directories of manifests, and what the store is told.
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::directory::Directory;
-use super::manifest::Contents;
-use super::*;
+use super::{API, WEB};
+use crate::sources::files::directory::Directory;
+use crate::sources::files::*;
 use crate::store::{Store, Update};
-
-const WEB: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
-";
-const API: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: api, namespace: shop}
-spec: {clusterIP: 10.96.0.2, ports: [{port: 80}]}
-";
 
 /// A directory of manifests and a store that follows it.
 struct Followed {
@@ -63,67 +52,6 @@ impl Followed {
         let rejections = self.store.take_rejections();
         rejections.iter().map(|r| r.to_string().replace(&directory, "")).collect()
     }
-}
-
-#[track_caller]
-fn problem(text: &str) -> String {
-    let problems = Contents::parse(text, None).problems;
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    problems.into_iter().next().unwrap()
-}
-
-fn names(text: &str) -> Vec<String> {
-    let contents = Contents::parse(text, None);
-    assert!(contents.problems.is_empty(), "{:?}", contents.problems);
-    contents.manifests.iter().map(|m| format!("{} {} {}", m.kind(), m.name, m.line)).collect()
-}
-
-#[test]
-fn a_file_may_hold_several_documents_of_the_kinds_we_read() {
-    let text = format!(
-        "# first\n---\n{WEB}---\n{API}--- # third\napiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-endpoints: []
----
-apiVersion: v1
-kind: Node
-metadata: {{name: n1, namespace: ignored}}
----
-apiVersion: networking.k8s.io/v1beta1
-kind: ServiceCIDR
-metadata: {{name: kubernetes}}
-...
----
-"
-    );
-    assert_eq!(
-        names(&text),
-        [
-            "service default/web 2",
-            "service shop/api 8",
-            "endpointslice default/web-1 14",
-            "node n1 20",
-            "servicecidr kubernetes 24"
-        ]
-    );
-}
-
-#[test]
-fn lists_are_read_whether_or_not_their_items_name_their_type() {
-    let list = |version, kind, item| {
-        format!(r#"{{"apiVersion": "{version}", "kind": "{kind}", "items": [{item}]}}"#)
-    };
-    let typed = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}"#;
-    let bare = r#"{"metadata": {"name": "a"}}"#;
-    assert_eq!(names(&list("v1", "List", typed)), ["service default/a 1"]);
-    assert_eq!(names(&list("v1", "ServiceList", bare)), ["service default/a 1"]);
-    assert_eq!(names(&list("v1", "NodeList", bare)), ["node a 1"]);
-    assert_eq!(problem(&list("v1", "List", bare)), "line 1: an object has no apiVersion and kind");
-    let slice = r#"{"metadata": {"name": "a"}, "addressType": "IPv4"}"#;
-    let slices = list("discovery.k8s.io/v1", "EndpointSliceList", slice);
-    assert_eq!(names(&slices), ["endpointslice default/a 1"]);
 }
 
 #[test]
@@ -172,55 +100,26 @@ status:
 }
 
 #[test]
-fn one_bad_document_costs_nothing_else_and_is_found_by_its_line() {
-    let text = format!("{WEB}---\nkind: [Service\nspec: x\n---\n{API}");
-    let contents = Contents::parse(&text, None);
-    assert_eq!(contents.manifests.len(), 2);
-    assert!(contents.is_broken);
-    let problem = problem(&text);
-    assert!(problem.starts_with("is not YAML: "), "{problem}");
-    assert!(problem.contains("line 8"), "{problem}");
+fn an_unreadable_creation_time_costs_its_object_alone() {
+    let bad = WEB.replace("name: web", "name: web, creationTimestamp: yesterday");
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{bad}---\n{API}"));
+    assert_eq!(followed.services(), "shop/api");
+    let told = followed.rejections();
+    assert!(told[0].starts_with("service default/web: cannot be read: "), "{told:?}");
+    assert_eq!(told.len(), 1);
 }
 
 #[test]
-fn documents_that_are_no_objects_are_named() {
-    assert_eq!(problem("hello"), "line 1: is not a Kubernetes object");
-    assert_eq!(problem("\n---\n- 1\n"), "line 2: is not a Kubernetes object");
-    assert_eq!(problem("kind: Service"), "line 1: an object has no apiVersion and kind");
-    assert_eq!(problem("apiVersion: v1"), "line 1: an object has no apiVersion and kind");
-    let nameless = "apiVersion: v1\nkind: Service\nspec: {clusterIP: 10.96.0.1}";
-    assert_eq!(problem(nameless), "line 1: a service has no metadata.name");
-    assert!(problem("a: 1\na: 2").contains("duplicate"));
-}
-
-#[test]
-fn kinds_that_others_read_are_passed_over_and_mistakes_are_named() {
-    let object =
-        |version, kind| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}");
-    for (version, kind) in [
-        ("apps/v1", "Deployment"),
-        ("v1", "Pod"),
-        ("v1", "ConfigMap"),
-        ("v1", "Namespace"),
-        ("serving.knative.dev/v1", "Service"),
-        ("networking.k8s.io/v1", "NetworkPolicy"),
-    ] {
-        assert!(names(&object(version, kind)).is_empty());
-    }
-    let check = |version, kind, expected: &str| {
-        assert_eq!(problem(&object(version, kind)), format!("line 1: {expected}"));
-    };
-    let kinds = "only Service, EndpointSlice and Node are read";
-    check("v1", "Sevice", &format!("v1 Sevice a is not supported: {kinds}"));
-    check("v1", "EndpointSlice", &format!("v1 EndpointSlice a is not supported: {kinds}"));
-    let advice = "write an EndpointSlice instead";
-    check("v1", "Endpoints", &format!("v1 Endpoints a is not supported: {advice}"));
-    let old = "discovery.k8s.io/v1beta1";
-    check(
-        old,
-        "EndpointSlice",
-        &format!("{old} EndpointSlice a is not supported: use discovery.k8s.io/v1"),
-    );
+fn an_object_that_cannot_be_read_any_more_stays_until_it_is_gone() {
+    let mut followed = Followed::new();
+    followed.write("a.yaml", format!("{WEB}---\n{API}"));
+    assert_eq!(followed.services(), "default/web shop/api");
+    followed.write("a.yaml", WEB.replace("[{port: 80}]", "all"));
+    assert_eq!(followed.services(), "default/web");
+    assert_eq!(followed.rejections().len(), 1);
+    followed.write("a.yaml", "");
+    assert_eq!(followed.services(), "");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! ICMP: errors about translated packets, and echo requests to services.
+//!
+//! An error travels against the packet that it quotes. So the entry for it is, at either hook and
+//! whatever the entry says (DNAT, masquerade), that of packets in the error's own direction: what it
+//! does to their source and destination must be done to the quoted destination and source.
+
+use crate::abi::address;
+use crate::abi::counter::Counter;
+use crate::abi::flow::{FlowKey, Hook};
+use crate::icmp::{self, Messages};
+use crate::net::{Address, Family};
+use crate::packet::{Header as _, Packet, Refused};
+use crate::parse::{self, NetworkHeader, Skip};
+use crate::reject::Reply;
+use crate::tables::{FlowEntry, Tables};
+use crate::verdict::Verdict;
+
+/// Decides on an ICMP packet.
+///
+/// A call of its own: no packet of a service need carry its stack.
+#[inline(never)]
+pub(super) fn decide<A: Reply + Messages, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+    hook: Hook,
+) -> Verdict {
+    let ip = match A::parse(packet, network) {
+        Ok(ip) => ip,
+        Err(skip) => return super::pass::<A, T>(tables, skip),
+    };
+    if A::FAMILY == Family::V6 && ip.transport != network + u32::from(A::HEADER_LEN) {
+        // Two walks over extension headers in a row, here and in what is quoted, are more paths than
+        // the verifier should have to look at.
+        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders));
+    }
+    let Some(header) = packet.header::<8>(ip.transport) else {
+        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed));
+    };
+    let kind = header.u8::<0>();
+    if A::is_error(kind) {
+        return error::<A, P, T>(packet, tables, network, ip.transport, hook);
+    }
+    if kind == A::ECHO_REQUEST && hook == Hook::Ingress {
+        return echo(packet, tables, network, &ip);
+    }
+    Verdict::Pass
+}
+
+/// Translates an error about a packet of one of our flows; any other passes.
+#[inline(always)]
+fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+    message: u32,
+    hook: Hook,
+) -> Verdict {
+    let quoted = match parse::quoted::<A, P>(packet, message + icmp::HEADER_LEN, hook) {
+        Ok(quoted) => quoted,
+        Err(skip) => return super::pass::<A, T>(tables, skip),
+    };
+    let mut new = quoted.key;
+    if !rewrite_quoted(tables, &mut new, hook) {
+        return Verdict::Pass;
+    }
+    match icmp::translate(packet, network, message, &quoted, &new) {
+        Ok(()) => {
+            tables.count(Counter::ErrorTranslated);
+            Verdict::Rewritten
+        }
+        Err(Refused) => super::drop(tables, Counter::DropRewrite),
+    }
+}
+
+/// Rewrites the flow of a quoted packet as the entry of its answers at `hook` says, if there is one.
+///
+/// A call of its own, for its stack.
+#[inline(never)]
+fn rewrite_quoted<A: Address, T: Tables<A>>(
+    tables: &T,
+    quoted: &mut FlowKey<A>,
+    hook: Hook,
+) -> bool {
+    let mut answer = quoted.reversed(hook);
+    let Some(entry) = tables.flow(&answer) else { return false };
+    entry.load().rewrite(&mut answer);
+    *quoted = answer.reversed(hook);
+    true
+}
+
+/// Answers an echo request to an address that only services have: nobody else would, and it would go
+/// round in circles.
+#[inline(never)]
+fn echo<A: Reply + Messages, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+    ip: &NetworkHeader<A>,
+) -> Verdict {
+    if tables.at(&ip.dst).is_none_or(|at| at & address::flags::CLOSED == 0) {
+        return Verdict::Pass;
+    }
+    match icmp::answer_echo(packet, network, ip) {
+        Ok(()) => {
+            tables.count(Counter::EchoAnswered);
+            Verdict::Reject
+        }
+        Err(Refused) => super::drop(tables, Counter::DropRewrite),
+    }
+}
