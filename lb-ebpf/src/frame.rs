@@ -61,6 +61,18 @@ impl Packet for Frame<'_> {
         self.ctx.len()
     }
 
+    /// Through the skb's control block, which programs at TC may use as they like.
+    #[inline(always)]
+    fn blurred(&mut self, offset: u32) -> u32 {
+        // SAFETY: the context is the skb this program was called with.
+        let place = unsafe { &raw mut (*self.ctx.skb.skb).cb[4] };
+        // SAFETY: an aligned word of the context; the verifier proves it once more.
+        unsafe { place.write_volatile(offset) };
+        // SAFETY: as above.
+        let read = unsafe { place.read_volatile() };
+        read & 0x1f
+    }
+
     #[inline(always)]
     fn header<const LEN: usize>(&self, offset: u32) -> Option<Checked> {
         let start = self.ctx.data() + offset as usize;

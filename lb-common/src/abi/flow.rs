@@ -52,6 +52,18 @@ impl<A: Address> FlowKey<A> {
         }
     }
 
+    /// Makes `other` the tuple of the answer, at `hook`, in place.
+    #[inline(always)]
+    pub fn put_reversed(&self, hook: Hook, other: &mut Self) {
+        other.src = self.dst;
+        other.dst = self.src;
+        other.src_port = self.dst_port;
+        other.dst_port = self.src_port;
+        other.protocol = self.protocol;
+        other.hook = hook as u8;
+        other.pad = [0; 2];
+    }
+
     /// A hash over the tuple, the same on every node and in every run.
     ///
     /// Rounds of a 64-bit finalizer (the constants are those of `MurmurHash3`'s): cheap without a
@@ -160,20 +172,32 @@ impl<A: Address> Flow<A> {
     #[must_use]
     #[inline(always)]
     pub fn partner(&self, key: &FlowKey<A>) -> FlowKey<A> {
-        let hook = match (self.flags & flags::FORWARD, key.hook == Hook::Ingress as u8) {
-            (0, true) => Hook::Egress,
-            _ => Hook::Ingress,
+        let mut partner = *key;
+        self.put_partner(key, &mut partner);
+        partner
+    }
+
+    /// Makes `partner` the key of the entry that translates the answers, in place: a value returned
+    /// would lie on the stack of a program first.
+    #[inline(always)]
+    pub fn put_partner(&self, key: &FlowKey<A>, partner: &mut FlowKey<A>) {
+        partner.src = key.dst;
+        partner.dst = key.src;
+        partner.src_port = key.dst_port;
+        partner.dst_port = key.src_port;
+        partner.protocol = key.protocol;
+        partner.pad = [0; 2];
+        partner.hook = match (self.flags & flags::FORWARD, key.hook == Hook::Ingress as u8) {
+            (0, true) => Hook::Egress as u8,
+            _ => Hook::Ingress as u8,
         };
-        let (sets_src, sets_dst) =
-            (self.flags & flags::SET_SRC != 0, self.flags & flags::SET_DST != 0);
-        FlowKey {
-            src: if sets_dst { self.dst } else { key.dst },
-            dst: if sets_src { self.src } else { key.src },
-            src_port: if sets_dst { self.dst_port } else { key.dst_port },
-            dst_port: if sets_src { self.src_port } else { key.src_port },
-            protocol: key.protocol,
-            hook: hook as u8,
-            pad: [0; 2],
+        if self.flags & flags::SET_DST != 0 {
+            partner.src = self.dst;
+            partner.src_port = self.dst_port;
+        }
+        if self.flags & flags::SET_SRC != 0 {
+            partner.dst = self.src;
+            partner.dst_port = self.src_port;
         }
     }
 

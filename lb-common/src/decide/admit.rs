@@ -29,7 +29,7 @@ struct Decision {
 }
 
 /// Decides on the first packet of a flow: whose it is, where it goes; inserts its entries.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn admit<A: Address, T: Tables<A>>(
     tables: &T,
     headers: &Headers<A>,
@@ -44,10 +44,14 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
             let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))
         }
         Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
-            if !is_in_the_way(tables, key, &mut decision) {
-                return Translation::None;
+            match way(tables, key, &mut decision) {
+                Way::Taken => Ok(()),
+                Way::Free => return Translation::None,
+                Way::Over => {
+                    clear_the_way(tables, key);
+                    return Translation::None;
+                }
             }
-            Ok(())
         }
         Err(translation) => return translation,
     };
@@ -58,30 +62,44 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
     }
 }
 
-/// Whether a live flow of ours is in the way of a connection to somebody who is no frontend: one
-/// through a frontend, from the same port to the same backend, who could not tell the two apart.
-/// `decision` becomes that flow's. One that is over is forgotten.
+/// The way of a connection past all frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nothing of ours is in it.
+    Free,
+    /// A flow of ours was, and is over.
+    Over,
+    /// A live flow of ours is in it.
+    Taken,
+}
+
+/// What is in the way of a connection to somebody who is no frontend: a flow through a frontend, from
+/// the same port to the same backend, could not be told apart. `decision` becomes that flow's.
 #[inline(never)]
-fn is_in_the_way<A: Address, T: Tables<A>>(
-    tables: &T,
-    key: &FlowKey<A>,
-    decision: &mut Decision,
-) -> bool {
+fn way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, decision: &mut Decision) -> Way {
     let answers = key.reversed(Hook::Egress);
-    let Some(entry) = tables.flow(&answers) else { return false };
+    let Some(entry) = tables.flow(&answers) else { return Way::Free };
+    if entry.load().is_leg() {
+        return Way::Free;
+    }
+    if !state::is_live(&entry.load(), key.protocol, tables.now()) {
+        return Way::Over;
+    }
     let flow = entry.load();
-    if flow.is_leg() {
-        return false;
-    }
-    if !state::is_live(&flow, key.protocol, tables.now()) {
-        entries::forget(tables, &answers, &entry);
-        tables.count(Counter::PassClosedFlow);
-        return false;
-    }
     decision.frontend.service = flow.service;
     decision.backend = flow.backend;
     decision.generation = flow.generation;
-    true
+    Way::Taken
+}
+
+/// Forgets the flow in the way of `key`.
+#[inline(never)]
+fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
+    let answers = key.reversed(Hook::Egress);
+    if let Some(entry) = tables.flow(&answers) {
+        entries::forget(tables, &answers, &entry);
+        tables.count(Counter::PassClosedFlow);
+    }
 }
 
 /// Finds out who asks, and refuses a client that is in none of the source ranges.

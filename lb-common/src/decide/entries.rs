@@ -7,20 +7,20 @@
 //! | request's leg | egress, client → backend | source: the node |
 //! | answer's leg | ingress, backend → node | destination: the client |
 //!
-//! Each of a pair is the other's partner ([`Flow::partner`]), and either can be made from the other
-//! ([`Flow::mirror`]). A flow whose client keeps its address has legs only as a spare of the
+//! Each of a pair is the other's partner ([`Flow::partner`](crate::abi::flow::Flow::partner)), and either can be made from the other
+//! ([`Flow::mirror`](crate::abi::flow::Flow::mirror)). A flow whose client keeps its address has legs only as a spare of the
 //! answer's entry: one, which writes nothing.
 
 use super::state;
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Draft, Flow, FlowKey, Hook, flags};
+use crate::abi::flow::{Draft, FlowKey, Hook, flags};
 use crate::net::Address;
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
 
 /// Makes the partner of the entry `draft.flow` that is to be at `key`.
 #[inline(never)]
 pub(super) fn mirror<A: Address>(key: &FlowKey<A>, draft: &mut Draft<A>) {
-    draft.partner = draft.flow.partner(key);
+    draft.flow.put_partner(key, &mut draft.partner);
     draft.flow.mirror(key, &mut draft.mirrored);
 }
 
@@ -48,7 +48,7 @@ pub(super) fn claim<A: Address, T: Tables<A>>(
         {
             return Ok(false);
         }
-        draft.other = place.reversed(Hook::Egress);
+        place.put_reversed(Hook::Egress, &mut draft.other);
         tables.remove_flow(&draft.other);
     }
     match tables.insert_flow(&draft.partner, &draft.mirrored, Insert::Replace) {
@@ -64,18 +64,19 @@ pub(super) fn claim<A: Address, T: Tables<A>>(
 pub(super) fn tell<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry: &T::Entry) {
     let Some(mut draft) = tables.draft() else { return };
     let draft = &mut *draft;
-    let flow = entry.load();
-    draft.partner = flow.partner(key);
-    merge(tables, &draft.partner, flow.state);
-    if flow.flags & flags::MASQUERADE == 0 && !state::is_closing(flow.state) {
+    // Loaded anew each time: a copy would lie on the stack across the calls.
+    entry.load().put_partner(key, &mut draft.partner);
+    let (flags, state) = (entry.load().flags, entry.load().state);
+    merge(tables, &draft.partner, state);
+    if flags & flags::MASQUERADE == 0 && !state::is_closing(state) {
         return;
     }
-    draft.other = leg(&flow, key, &draft.partner);
-    if let Some(leg) = merge(tables, &draft.other, flow.state)
+    put_leg(flags, key, draft);
+    if let Some(leg) = merge(tables, &draft.other, state)
         && leg.load().writes()
     {
-        draft.partner = leg.load().partner(&draft.other);
-        merge(tables, &draft.partner, flow.state);
+        leg.load().put_partner(&draft.other, &mut draft.partner);
+        merge(tables, &draft.partner, state);
     }
 }
 
@@ -92,24 +93,27 @@ fn merge<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, state: u8) -> O
 pub(super) fn forget<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry: &T::Entry) {
     let Some(mut draft) = tables.draft() else { return };
     let draft = &mut *draft;
-    let flow = entry.load();
-    draft.partner = flow.partner(key);
-    draft.other = leg(&flow, key, &draft.partner);
+    entry.load().put_partner(key, &mut draft.partner);
+    put_leg(entry.load().flags, key, draft);
     tables.remove_flow(key);
     tables.remove_flow(&draft.partner);
     let Some(leg) = tables.flow(&draft.other) else { return };
-    draft.partner = leg.load().partner(&draft.other);
+    leg.load().put_partner(&draft.other, &mut draft.partner);
     if leg.load().writes() {
         tables.remove_flow(&draft.partner);
     }
     tables.remove_flow(&draft.other);
 }
 
-/// The key of the request's leg, of the flow with an entry at `key` and its partner at `partner`.
+/// Makes `draft.other` the key of the request's leg, of the flow with an entry with these `flags` at
+/// `key` and its partner at `draft.partner`.
 #[inline(always)]
-fn leg<A: Address>(flow: &Flow<A>, key: &FlowKey<A>, partner: &FlowKey<A>) -> FlowKey<A> {
-    let answer = if flow.is_reply() { key } else { partner };
-    answer.reversed(Hook::Egress)
+fn put_leg<A: Address>(flags: u16, key: &FlowKey<A>, draft: &mut Draft<A>) {
+    if flags & flags::REPLY != 0 {
+        key.put_reversed(Hook::Egress, &mut draft.other);
+    } else {
+        draft.partner.put_reversed(Hook::Egress, &mut draft.other);
+    }
 }
 
 /// Puts the partner of the entry at `key` back if it was evicted.
@@ -120,7 +124,7 @@ pub(super) fn heal<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry
     if !entry.load().writes() {
         return;
     }
-    draft.partner = entry.load().partner(key);
+    entry.load().put_partner(key, &mut draft.partner);
     if tables.flow(&draft.partner).is_none() {
         entry.load().mirror(key, &mut draft.mirrored);
         // One that is refused now is tried again in a while.

@@ -49,8 +49,14 @@ pub fn egress<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link) -
 #[inline(always)]
 fn decide<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link, hook: Hook) -> Verdict {
     match parse::network(packet, link) {
-        Ok(Network::V4(offset)) => decide_in::<Addr4, P, T>(packet, tables, offset, hook),
-        Ok(Network::V6(offset)) => decide_in::<Addr6, P, T>(packet, tables, offset, hook),
+        Ok(Network::V4(offset)) => {
+            let offset = packet.blurred(offset);
+            decide_in::<Addr4, P, T>(packet, tables, offset, hook)
+        }
+        Ok(Network::V6(offset)) => {
+            let offset = packet.blurred(offset);
+            decide_in::<Addr6, P, T>(packet, tables, offset, hook)
+        }
         Err(skip) => pass::<Addr4, T>(tables, skip),
     }
 }
