@@ -38,7 +38,12 @@ fn exchange(datapath: &mut Datapath, request: &Packet, answer: Packet) -> String
 
 #[track_caller]
 fn through(datapath: &mut Datapath, frontend: &str, request: u8, answer: u8) -> String {
-    exchange(datapath, &tcp(CLIENT, frontend, request), tcp(BACKEND, CLIENT, answer))
+    exchange(datapath, &request_to(frontend, request), tcp(BACKEND, CLIENT, answer))
+}
+
+/// A segment to a frontend, or to the backend itself, whose connection has other sequence numbers.
+fn request_to(frontend: &str, flags: u8) -> Packet {
+    tcp(CLIENT, frontend, flags).numbered(if frontend == BACKEND { 2001 } else { 1000 })
 }
 
 #[test]
@@ -96,6 +101,18 @@ fn a_direct_connection_beside_one_through_a_frontend_gets_another_port() {
         assert_ne!(direct, CLIENT);
         assert_eq!(through(&mut datapath, BACKEND, ACK, ACK), direct);
         assert_eq!(through(&mut datapath, VIP, ACK, ACK), CLIENT);
+    }
+}
+
+/// A device on another one (macvlan, VLAN): a packet comes by at both, translated the second time.
+#[test]
+fn a_packet_that_comes_by_a_second_time_is_left_alone() {
+    let mut datapath = datapath(TCP);
+    for flags in [SYN, SYN, ACK] {
+        let request = tcp(CLIENT, VIP, flags);
+        let translated = request.clone().to(BACKEND);
+        datapath.ingress(&request, &translated);
+        datapath.ingress(&translated, &translated);
     }
 }
 

@@ -82,6 +82,7 @@ fn frame(packet: &Packet, port: u16) -> Vec<u8> {
         payload: Vec::new(),
         framing: Framing::Ethernet,
         options: 0,
+        sequence: 1000,
     }
     .bytes()
 }

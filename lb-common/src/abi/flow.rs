@@ -126,8 +126,8 @@ pub struct Flow<A> {
     pub flags: u16,
     /// Bits of [`state`].
     pub state: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// Of the packet that opened the flow: see [`Headers::opening`](crate::parse::Headers::opening).
+    pub opening: u8,
 }
 
 impl<A: Address> Flow<A> {
@@ -372,7 +372,7 @@ mod tests {
             seen: Ticks(0),
             flags: flags::SET_DST,
             state: 0,
-            pad: 0,
+            opening: 0,
         };
         let reply_key = request.partner(&key);
         assert_eq!(reply_key.hook, Hook::Egress as u8);

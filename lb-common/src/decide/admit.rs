@@ -44,7 +44,7 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
             let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))
         }
         Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
-            match way(tables, key, &mut decision) {
+            match way(tables, key, headers.opening, &mut decision) {
                 Way::Taken => Ok(()),
                 Way::Free => return Translation::None,
                 Way::Over => {
@@ -75,8 +75,16 @@ enum Way {
 
 /// What is in the way of a connection to somebody who is no frontend: a flow through a frontend, from
 /// the same port to the same backend, could not be told apart. `decision` becomes that flow's.
+///
+/// A SYN that we translated comes by again where a device stands on another (macvlan, VLAN, a veth
+/// pair within the node). It is its own flow's, which it opened: nothing is in its way.
 #[inline(never)]
-fn way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, decision: &mut Decision) -> Way {
+fn way<A: Address, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    opening: u8,
+    decision: &mut Decision,
+) -> Way {
     let answers = key.reversed(Hook::Egress);
     let Some(entry) = tables.flow(&answers) else { return Way::Free };
     if entry.load().is_leg() {
@@ -86,6 +94,9 @@ fn way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, decision: &mut De
         return Way::Over;
     }
     let flow = entry.load();
+    if flow.opening == opening {
+        return Way::Free;
+    }
     decision.frontend.service = flow.service;
     decision.backend = flow.backend;
     decision.generation = flow.generation;
@@ -169,7 +180,7 @@ fn keep<A: Address, T: Tables<A>>(
         flags: decision.flags | flags::SET_DST,
         // A packet that ends a connection we know nothing of must not look like the start of one.
         state: state::after(0, false, headers.tcp_flags),
-        pad: 0,
+        opening: headers.opening,
     };
     entries::mirror(key, &mut draft);
     if !entries::claim(tables, &mut draft)? {

@@ -204,7 +204,7 @@ mod tests {
             seen,
             flags: 0,
             state,
-            pad: 0,
+            opening: 0,
         }
     }
 
@@ -221,11 +221,10 @@ mod tests {
             (both | state::RESET, 10),
         ] {
             check_lasts(protocol::TCP, state, seconds);
+            check_lasts(protocol::SCTP, state, seconds);
         }
-        for other in [protocol::UDP, protocol::SCTP] {
-            check_lasts(other, 0, 30);
-            check_lasts(other, state::REPLIED, 180);
-        }
+        check_lasts(protocol::UDP, 0, 30);
+        check_lasts(protocol::UDP, state::REPLIED, 180);
     }
 
     #[test]

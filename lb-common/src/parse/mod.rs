@@ -40,6 +40,9 @@ pub struct Headers<A> {
     pub transport: u32,
     /// Bits of [`tcp`]; for SCTP those of the segment that would mean the same, 0 for UDP.
     pub tcp_flags: u8,
+    /// The last byte of a TCP sequence number, 0 for other protocols: tells the SYN of one connection
+    /// from that of the next.
+    pub opening: u8,
     /// It is a fragment behind the first: there is no transport header, its ports are borrowed.
     pub is_later: bool,
 }
@@ -232,18 +235,19 @@ pub fn transport<A: Wire, P: Packet>(
     headers: &mut Headers<A>,
 ) -> Result<(), Skip> {
     let transport = ip.transport;
-    let (ports, tcp_flags, length) = match ip.protocol {
+    let (ports, tcp_flags, opening, length) = match ip.protocol {
         protocol::TCP => {
             let header = packet.header::<20>(transport).ok_or(MALFORMED)?;
             let length = u32::from(header.u8::<12>() >> 4) * 4;
             if length < 20 {
                 return Err(MALFORMED);
             }
-            ([header.u16::<0>(), header.u16::<2>()], header.u8::<13>(), length)
+            let ports = [header.u16::<0>(), header.u16::<2>()];
+            (ports, header.u8::<13>(), header.u8::<7>(), length)
         }
         protocol::UDP => {
             let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
-            ([header.u16::<0>(), header.u16::<2>()], 0, 8)
+            ([header.u16::<0>(), header.u16::<2>()], 0, 0, 8)
         }
         protocol::SCTP => {
             // With the head of the first chunk: there is always one.
@@ -251,6 +255,7 @@ pub fn transport<A: Wire, P: Packet>(
             (
                 [header.u16::<0>(), header.u16::<2>()],
                 FLAGS_OF_CHUNK[usize::from(header.u8::<12>())],
+                0,
                 16,
             )
         }
@@ -260,7 +265,8 @@ pub fn transport<A: Wire, P: Packet>(
     if transport + length > ip.end {
         return Err(MALFORMED);
     }
-    *headers = Headers { key: ip.key(ports, hook), network, transport, tcp_flags, is_later: false };
+    let key = ip.key(ports, hook);
+    *headers = Headers { key, network, transport, tcp_flags, opening, is_later: false };
     Ok(())
 }
 
@@ -274,7 +280,7 @@ pub fn later<A: Wire>(
     dst: Port,
 ) -> Headers<A> {
     let key = ip.key([src.word(), dst.word()], hook);
-    Headers { key, network, transport: ip.transport, tcp_flags: 0, is_later: true }
+    Headers { key, network, transport: ip.transport, tcp_flags: 0, opening: 0, is_later: true }
 }
 
 /// Reads the headers that an ICMP error quotes from offset `network` on: of the transport header no
@@ -295,7 +301,7 @@ pub fn quoted<A: Wire, P: Packet>(
     let transport = ip.transport;
     let header = packet.header::<8>(transport).ok_or(MALFORMED)?;
     let key = ip.key([header.u16::<0>(), header.u16::<2>()], hook);
-    Ok(Headers { key, network, transport, tcp_flags: 0, is_later: false })
+    Ok(Headers { key, network, transport, tcp_flags: 0, opening: 0, is_later: false })
 }
 
 #[inline(always)]

@@ -95,7 +95,7 @@ fn entry(
         seen: OLD,
         flags: flags | sets,
         state: state::REPLIED,
-        pad: 0,
+        opening: 0,
     };
     (key, flow)
 }

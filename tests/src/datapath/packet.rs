@@ -51,6 +51,8 @@ pub struct Packet {
     pub framing: Framing,
     /// IPv4: this many 32-bit words of options; IPv6: this many extension headers.
     pub options: usize,
+    /// The sequence number, of TCP: each connection begins at one of its own.
+    pub sequence: u32,
 }
 
 /// A TCP packet from `src` to `dst`, each `address:port`.
@@ -79,6 +81,7 @@ fn packet(src: &str, dst: &str, transport: Transport) -> Packet {
         payload: b"the answer is 42.".to_vec(),
         framing: Framing::Ethernet,
         options: 0,
+        sequence: 1000,
     }
 }
 
@@ -94,6 +97,13 @@ impl Packet {
     #[must_use]
     pub fn to(mut self, dst: &str) -> Self {
         self.dst = dst.parse().expect("destination is address:port");
+        self
+    }
+
+    /// The same packet of a connection with other sequence numbers.
+    #[must_use]
+    pub fn numbered(mut self, sequence: u32) -> Self {
+        self.sequence = sequence;
         self
     }
 
@@ -141,9 +151,9 @@ impl Packet {
         let (src, dst) = (self.src.port(), self.dst.port());
         let mut bytes = Vec::new();
         let written = match self.transport {
-            Transport::Tcp(flags) => {
-                step.tcp_header(tcp_header(src, dst, flags)).write(&mut bytes, &self.payload)
-            }
+            Transport::Tcp(flags) => step
+                .tcp_header(tcp_header(src, dst, flags, self.sequence))
+                .write(&mut bytes, &self.payload),
             Transport::Udp | Transport::UdpUnsummed => {
                 step.udp(src, dst).write(&mut bytes, &self.payload)
             }
@@ -205,8 +215,8 @@ fn vlan(id: u16) -> VlanId {
     VlanId::try_new(id).expect("12 bits")
 }
 
-fn tcp_header(src: u16, dst: u16, flags: u8) -> TcpHeader {
-    let mut header = TcpHeader::new(src, dst, 1000, 64_240);
+fn tcp_header(src: u16, dst: u16, flags: u8, sequence: u32) -> TcpHeader {
+    let mut header = TcpHeader::new(src, dst, sequence, 64_240);
     header.acknowledgment_number = 7;
     header.fin = flags & 0x01 != 0;
     header.syn = flags & 0x02 != 0;

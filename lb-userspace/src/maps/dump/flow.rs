@@ -131,7 +131,7 @@ mod tests {
             seen: Ticks(0),
             flags: flags::SET_DST,
             state: state::REPLIED | state::CLIENT_FIN,
-            pad: 0,
+            opening: 0,
         };
         assert_eq!(
             FlowRow::new(&key, &flow).to_string(),

@@ -429,7 +429,7 @@ fn flow_to<A: Address>(key: &FlowKey<A>, seen: Ticks) -> Flow<A> {
         seen,
         flags: 0,
         state: 0,
-        pad: 0,
+        opening: 0,
     }
 }
 
