@@ -20,6 +20,7 @@ pub(crate) const NODE_PORT: u16 = 30_080;
 /// A pod with its servers.
 pub(crate) struct Server {
     pub(crate) pod: Pod,
+    node: String,
     _http: HttpServer,
     _udp: UdpEcho,
 }
@@ -137,7 +138,7 @@ impl Server {
         let pod = node.pod(name);
         let http = HttpServer::start(&pod.ns, name, SERVER_PORT);
         let udp = UdpEcho::start(&pod.ns, name, SERVER_PORT);
-        Self { pod, _http: http, _udp: udp }
+        Self { pod, node: node.name.clone(), _http: http, _udp: udp }
     }
 
     /// Where it serves, IPv4 first.
@@ -172,7 +173,7 @@ pub(crate) fn slices(service: &str, servers: &[Server]) -> [Slice; 2] {
             .port("http", SERVER_PORT, Protocol::Tcp)
             .port("dns", SERVER_PORT, Protocol::Udp);
         for server in servers {
-            slice = slice.endpoint(&server.sockets()[family].ip().to_string()).on("node1");
+            slice = slice.endpoint(&server.sockets()[family].ip().to_string()).on(&server.node);
         }
         slice
     })

@@ -10,6 +10,8 @@ mod inspect;
 mod lab;
 mod lifecycle;
 mod manifests;
+mod overlay;
+mod pair;
 mod policies;
 mod reject;
 mod reuse;

@@ -26,6 +26,14 @@ struct Greeting {
     peer: SocketAddr,
 }
 
+/// `length` bytes in which every stretch tells where it belongs: what is lost, doubled, swapped or
+/// changed on the way shows.
+#[must_use]
+pub fn pattern(length: u32) -> Vec<u8> {
+    // Knuth's multiplicative hash of the position.
+    (0..length).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
+}
+
 /// An IPv4 address that a dual-stack socket wrote as IPv6 (`::ffff:10.0.0.1`), written as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
