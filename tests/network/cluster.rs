@@ -47,7 +47,11 @@ impl Cluster {
 
     /// The same, with more flags for the agent.
     pub(crate) fn with_flags(topology: Topology, servers: usize, flags: &[&str]) -> Self {
-        let lab = Lab::new();
+        Self::in_lab(Lab::new(), topology, servers, flags)
+    }
+
+    /// The same in a lab that is not the usual one.
+    pub(crate) fn in_lab(lab: Lab, topology: Topology, servers: usize, flags: &[&str]) -> Self {
         let node = lab.node(topology);
         let client = lab.client();
         let servers: Vec<_> =

@@ -9,6 +9,7 @@ mod cluster;
 mod inspect;
 mod lab;
 mod lifecycle;
+mod links;
 mod manifests;
 mod overlay;
 mod pair;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Lab, Node, UPLINK, fabric_addresses};
+use super::{Lab, Node, UPLINK, fabric_addresses, tunnel};
 
 /// How a node reaches the pods of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,7 @@ pub enum Carrier {
     Routed,
     /// The VXLAN device `flannel.1`, with fixed entries for every other node: flannel.
     Vxlan,
-    /// The device `tunnel`, whose packets have no Ethernet header inside (VXLAN-GPE), like those of
-    /// wireguard or ipip.
+    /// The device `tunnel`, whose packets have no Ethernet header, like those of wireguard or ipip.
     Headerless,
 }
 
@@ -55,11 +54,14 @@ impl Carrier {
 
 fn add_vxlan(node: &Node, mtu: u32) {
     const DEVICE: &str = "flannel.1";
-    let (own_mac, local) = (mac(node.number()), node.v4);
+    // The first address of the pods' network is the device's, and thereby nobody else's.
+    let ([v4, v6], own_mac, local) = (pods_of(node.number()), mac(node.number()), node.v4);
     node.ns.ip(&format!(
-        "link add {DEVICE} mtu {mtu} address {own_mac} type vxlan id 1 dev {UPLINK} local {local} dstport 8472 nolearning"
+        "link add {DEVICE} mtu {mtu} address {own_mac} type vxlan id 1 dev {UPLINK} local {local} dstport 8472 nolearning
+         link set {DEVICE} up
+         addr add {v4}/32 dev {DEVICE}
+         addr add {v6}/128 dev {DEVICE} nodad"
     ));
-    add_address(node, DEVICE);
     for other in others(node) {
         let ([v4, v6], mac) = (pods_of(other), mac(other));
         node.ns.ip(&format!(
@@ -75,26 +77,12 @@ fn add_vxlan(node: &Node, mtu: u32) {
 }
 
 fn add_tunnel(node: &Node, mtu: u32) {
-    const DEVICE: &str = "tunnel";
-    node.ns.ip(&format!("link add {DEVICE} mtu {mtu} type vxlan dstport 4790 external gpe"));
-    add_address(node, DEVICE);
+    tunnel::add(&node.ns, pods_of(node.number()), mtu);
     for other in others(node) {
         let ([v4, v6], (there, _)) = (pods_of(other), fabric_addresses(10 + other));
-        node.ns.ip(&format!(
-            "route add {v4}/24 encap ip id 1 dst {there} dev {DEVICE}
-             route add {v6}/64 encap ip id 1 dst {there} dev {DEVICE}"
-        ));
+        tunnel::route(&node.ns, &format!("{v4}/24"), there);
+        tunnel::route(&node.ns, &format!("{v6}/64"), there);
     }
-}
-
-/// The first address of the pods' network is the device's, and thereby nobody else's.
-fn add_address(node: &Node, device: &str) {
-    let [v4, v6] = pods_of(node.number());
-    node.ns.ip(&format!(
-        "link set {device} up
-         addr add {v4}/32 dev {device}
-         addr add {v6}/128 dev {device} nodad"
-    ));
 }
 
 fn others(node: &Node) -> impl Iterator<Item = u8> {

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Lab, Namespace, Node, fabric_addresses};
+use super::{Lab, Namespace, Node, fabric_addresses, tunnel};
+
+/// The largest packet in a tunnel over ordinary links.
+const MTU: u32 = 1450;
 
 /// A host on the network of the nodes. It has no default route and none to pods.
 #[derive(Debug)]
@@ -29,6 +32,26 @@ impl Client {
     pub fn route(&self, prefix: &str, node: &Node) {
         let via = if prefix.contains(':') { IpAddr::V6(node.v6) } else { IpAddr::V4(node.v4) };
         self.ns.ip(&format!("route add {prefix} via {via}"));
+    }
+
+    /// Digs a tunnel to `node`, whose packets have no Ethernet header, and sends what goes to
+    /// `prefixes` through it; the client's addresses are others there. Once for each node.
+    pub fn tunnel(&self, node: &Node, prefixes: &[&str]) {
+        let ends = [2, 1].map(|end| {
+            [
+                Ipv4Addr::new(172, 31, 0, end).into(),
+                Ipv6Addr::new(0xfd00, 0x31, 0, 0, 0, 0, 0, end.into()).into(),
+            ]
+        });
+        let [own, its]: [[IpAddr; 2]; 2] = ends;
+        tunnel::add(&self.ns, own, MTU);
+        tunnel::add(&node.ns, its, MTU);
+        for prefix in prefixes {
+            tunnel::route(&self.ns, prefix, node.v4);
+        }
+        for ip in own {
+            tunnel::route(&node.ns, &ip.to_string(), self.v4);
+        }
     }
 
     /// Gives the client a direct way to the node's pods.

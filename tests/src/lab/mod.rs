@@ -34,6 +34,7 @@ mod namespace;
 mod node;
 mod patience;
 mod pod;
+mod tunnel;
 
 pub use agent::{Agent, waggle};
 pub use bpffs::Bpffs;
