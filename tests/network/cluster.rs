@@ -35,7 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) node: Node,
     pub(crate) manifests: Manifests,
     pub(crate) bpffs: Bpffs,
-    _lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Cluster {
@@ -60,7 +60,7 @@ impl Cluster {
         let (manifests, bpffs) = (Manifests::new(), Bpffs::new());
         manifests.write("node.yaml", &[node_object(&node)]);
         let agent = start_agent(&node, &manifests, &bpffs, flags);
-        let mut cluster = Self { agent, servers, pod, client, node, manifests, bpffs, _lab: lab };
+        let mut cluster = Self { agent, servers, pod, client, node, manifests, bpffs, lab };
         cluster.write_web(cluster.servers.len());
         cluster.wait_until_served();
         cluster

@@ -1,11 +1,12 @@
 //! Links that are not a plain veth of 1500 bytes: small and jumbo ones, large packets and single
 //! segments, devices without Ethernet header, devices on top of devices.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use lb_tests::lab::{Carrier, Lab, Namespace, Topology, UPLINK, wait_until};
-use lb_tests::traffic::UdpClient;
+use lb_tests::traffic::{Tagger, UdpClient, http_get};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices};
@@ -104,6 +105,27 @@ fn a_client_behind_a_device_without_ethernet_header_is_served() {
     for dst in balancer() {
         check_asked(&cluster.client.ns, dst, "web1", Seen::Client);
         check_bulk(&cluster.client.ns, dst, 8 << 20);
+    }
+}
+
+/// One tag is in the packet's metadata when we see it, of two the inner one is in the frame.
+#[test]
+fn a_client_whose_frames_carry_vlan_tags_is_served_and_refused() {
+    for tags in [1, 2] {
+        let cluster = Cluster::new(Topology::Routed, 1);
+        serve(&cluster);
+        let (client, wire) = cluster.lab.client_behind_wire();
+        let _tagger = Tagger::start(&wire, "near", "far", tags);
+        for (dst, ip) in balancer().into_iter().zip(BALANCER) {
+            client.route(ip, &cluster.node);
+            wait_for_answer(&client.ns, dst, "web1");
+            check_asked(&client.ns, dst, "web1", Seen::Client);
+            check_bulk(&client.ns, dst, 4 << 20);
+            let closed = SocketAddr::new(dst.ip(), 81);
+            let refused =
+                http_get(&client.ns, closed, None, PATIENCE).expect_err("nobody is there");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{tags} tags, {closed}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Lab, Namespace, Node, fabric_addresses, tunnel};
+use super::{Lab, Namespace, Node, UPLINK, fabric_addresses, links, tunnel};
 
 /// The largest packet in a tunnel over ordinary links.
 const MTU: u32 = 1450;
@@ -24,6 +24,19 @@ impl Client {
         let ns = Namespace::new(&name);
         let (v4, v6) = fabric_addresses(100 + number);
         lab.plug(&ns, &name, (v4, v6));
+        Self { ns, v4, v6 }
+    }
+
+    /// Not on the network of the nodes, but at the near side of `wire`.
+    pub(super) fn behind(lab: &Lab, number: u8, wire: &Namespace) -> Self {
+        let name = format!("client{number}");
+        let ns = Namespace::new(&name);
+        let (v4, v6) = fabric_addresses(100 + number);
+        lab.connect((wire, "far"), &name);
+        // What the wire adds to a packet must not make it too long.
+        links::add_veth((wire, "near"), (&ns, UPLINK), lab.mtu - 8);
+        links::bring_up((wire, "near"), (&ns, UPLINK));
+        super::give_addresses(&ns, (v4, v6));
         Self { ns, v4, v6 }
     }
 

@@ -95,6 +95,14 @@ impl Lab {
         Client::new(self, self.clients.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// The same, behind a wire: a namespace with the interfaces `near` (the client's side) and `far`,
+    /// which it is for the test to connect.
+    pub fn client_behind_wire(&self) -> (Client, Namespace) {
+        let wire = Namespace::new("wire");
+        let number = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        (Client::behind(self, number, &wire), wire)
+    }
+
     /// The largest packet from and to pods.
     fn pod_mtu(&self) -> u32 {
         self.mtu - self.carrier.overhead()
@@ -102,14 +110,24 @@ impl Lab {
 
     /// Connects `inside`'s new interface `eth0` with the given addresses to the router's port `port`.
     fn plug(&self, inside: &Namespace, port: &str, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
-        links::add_veth((&self.router, port), (inside, UPLINK), self.mtu);
-        links::join_bridge(&self.router, port, SWITCH);
-        links::bring_up((&self.router, port), (inside, UPLINK));
-        inside.ip(&format!(
-            "addr add {v4}/24 dev {UPLINK}
-             addr add {v6}/64 dev {UPLINK} nodad"
-        ));
+        self.connect((inside, UPLINK), port);
+        give_addresses(inside, (v4, v6));
     }
+
+    /// Makes the interface `end`, at the router's port `port`.
+    fn connect(&self, end: links::End<'_>, port: &str) {
+        links::add_veth((&self.router, port), end, self.mtu);
+        links::join_bridge(&self.router, port, SWITCH);
+        links::bring_up((&self.router, port), end);
+    }
+}
+
+/// Gives the uplink of a node or client its addresses.
+fn give_addresses(inside: &Namespace, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
+    inside.ip(&format!(
+        "addr add {v4}/24 dev {UPLINK}
+             addr add {v6}/64 dev {UPLINK} nodad"
+    ));
 }
 
 /// The router's bridge.

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 mod daemon;
 mod http_client;
 mod http_server;
+mod tagger;
 mod udp;
 
 pub(crate) use daemon::Daemon;
 pub use http_client::{Answer, Connection, http_get};
 pub use http_server::HttpServer;
+pub use tagger::Tagger;
 pub use udp::{UdpAnswer, UdpClient, UdpEcho};
 
 /// What a server says to everybody who asks.
