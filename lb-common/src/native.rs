@@ -12,6 +12,7 @@ use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
 use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
 use crate::clock::Ticks;
@@ -142,7 +143,7 @@ pub struct MemoryTables {
     /// `SLOTS`.
     pub slots: BTreeMap<u32, u32>,
     /// `INTERFACES`.
-    pub interfaces: BTreeMap<u32, u32>,
+    pub interfaces: BTreeMap<u32, Interface>,
     /// The interface that packets come by; by default the one that the kernel's test runs come by.
     pub ifindex: u32,
     /// The setting [`MASQUERADE`](crate::abi::settings::MASQUERADE); by default none of its bits.
@@ -321,7 +322,7 @@ macro_rules! memory_tables {
             }
 
             fn interface(&self) -> u32 {
-                self.interfaces.get(&self.ifindex).copied().unwrap_or(0)
+                self.interfaces.get(&self.ifindex).map_or(0, |known| known.flags)
             }
 
             fn masquerade(&self) -> u32 {

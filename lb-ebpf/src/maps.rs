@@ -8,6 +8,7 @@ use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::{Service, Slot};
@@ -112,4 +113,5 @@ pub(crate) static SVC_CIDRS_V6: Array<
 > = Array::new();
 
 #[btf_map]
-pub(crate) static INTERFACES: HashMap<u32, u32, { capacity::INTERFACES as usize }> = HashMap::new();
+pub(crate) static INTERFACES: HashMap<u32, Interface, { capacity::INTERFACES as usize }> =
+    HashMap::new();

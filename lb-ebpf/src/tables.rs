@@ -167,7 +167,7 @@ macro_rules! kernel_tables {
             fn interface(&self) -> u32 {
                 let ifindex = frame::interface(self.ctx);
                 // SAFETY: as in `Entry::load`.
-                maps::INTERFACES.get_ptr(ifindex).map_or(0, |flags| unsafe { *flags })
+                maps::INTERFACES.get_ptr(ifindex).map_or(0, |known| unsafe { (*known).flags })
             }
 
             #[inline(always)]

@@ -18,6 +18,8 @@ use crate::datapath::attach::Attacher;
 use crate::datapath::bpffs;
 use crate::datapath::load::Datapath;
 use crate::datapath::pins::Pins;
+use crate::datapath::reserved;
+use crate::flows::Collector;
 use crate::maps::kernel::{Counters, KernelMaps};
 use crate::model::Rejection;
 use crate::netlink::{self, InterfaceFilter, Network};
@@ -40,9 +42,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
     let attacher = attacher(&config)?;
+    reserve_ports(&config);
     let reconciler = reconciler(&config)?;
     let network = netlink::follow(stop).await?;
     let metrics = metrics(&config)?;
+    collect_flows(&config, &metrics)?;
     let Sourced { events, complaints, task } = source(&config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
@@ -147,10 +151,22 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
     let pins = Pins::new(dir);
     let method = config.attach.method()?;
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
-    let mut datapath = Datapath::load(&pins, &config.capacities, config.masquerade_bits())?;
+    let mut datapath = Datapath::load(&pins, &config.capacities, config.globals())?;
     #[cfg(feature = "datapath-log")]
     crate::datapath::log::follow(&mut datapath)?;
     Ok(Attacher::new(datapath, pins, method, config.order))
+}
+
+/// Without it the agent works too: only a socket and a flow may want the same port one day.
+fn reserve_ports(config: &Config) {
+    let wanted = config.reserve_ports.then_some(config.masquerade_ports);
+    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), wanted) {
+        tracing::warn!(
+            ports = %config.masquerade_ports,
+            "sockets of this node are not kept off the masquerade ports: {error:#}; reserve them in \
+             net.ipv4.ip_local_reserved_ports yourself and give --reserve-ports=false"
+        );
+    }
 }
 
 fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
@@ -167,6 +183,14 @@ fn metrics(config: &Config) -> anyhow::Result<Metrics> {
         tokio::spawn(serve::run("metrics", address, router));
     }
     Ok(metrics)
+}
+
+/// Removes the entries of flows that are over, beside everything else.
+fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
+    let maps = Pins::new(&config.bpffs).maps();
+    let collector = Collector::from_pins(&maps, config.timeouts).context("open the flows")?;
+    let metrics = metrics.clone();
+    collector.start(move |walk| metrics.show_walk(walk)).context("start the thread for flows")
 }
 
 type SourceTask = JoinHandle<anyhow::Result<()>>;

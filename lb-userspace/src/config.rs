@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lb_common::abi::settings::masquerade;
+use lb_common::decide::state::Timeouts;
 
 use crate::datapath::attach::{Choice, Order};
+use crate::datapath::load::Globals;
+use crate::datapath::reserved::PortRange;
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
@@ -36,6 +39,12 @@ pub struct Config {
     pub masquerade: Masquerade,
     /// Whether all clients of ClusterIPs are among them.
     pub masquerade_all: bool,
+    /// The source ports that masqueraded flows get.
+    pub masquerade_ports: PortRange,
+    /// Whether the node's own sockets are kept off them.
+    pub reserve_ports: bool,
+    /// How long flows last without a packet.
+    pub timeouts: Timeouts,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
@@ -45,15 +54,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// The masquerade settings as the programs read them: bits of [`masquerade`].
+    /// The settings that the programs read.
     #[must_use]
-    pub fn masquerade_bits(&self) -> u32 {
+    pub fn globals(&self) -> Globals {
         let local = match self.masquerade {
             Masquerade::Remote => 0,
             Masquerade::KubeProxy => masquerade::LOCAL_BACKENDS,
         };
         let all = if self.masquerade_all { masquerade::ALL } else { 0 };
-        local | all
+        Globals { masquerade: local | all, masquerade_ports: self.masquerade_ports }
     }
 }
 

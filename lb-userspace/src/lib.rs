@@ -15,6 +15,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod flows;
 pub mod maps;
 pub mod model;
 pub mod netlink;

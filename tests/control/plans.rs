@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use lb_common::net::Family;
 use lb_userspace::model::{NamespacedName, Protocol, ServicePortName};
 use lb_userspace::plan::{
-    BackendState, Client, FrontendAddress, FrontendUse, ServiceKey, ServicePlan, Surroundings,
+    BackendState, Client, FrontendAddress, FrontendUse, InterfaceEntry, ServiceKey, ServicePlan,
+    Surroundings,
 };
 
 /// The TCP port `http` of the Service `demo/name`, in IPv4.
@@ -37,10 +38,11 @@ pub(crate) fn surroundings(
     let pod = Client { pod: true, ..Client::default() };
     let this = Client { node: true, ..Client::default() };
     let pods = pods.iter().map(|prefix| (net(prefix), pod));
+    let workload = InterfaceEntry { workload: true, ..InterfaceEntry::default() };
     Surroundings {
         clients: pods.chain(node.iter().map(|prefix| (net(prefix), this))).collect(),
         service_cidrs: cidrs.iter().map(net).collect(),
-        workload_interfaces: interfaces.iter().copied().collect(),
+        interfaces: interfaces.iter().map(|index| (*index, workload)).collect(),
     }
 }
 

@@ -159,7 +159,9 @@ fn around(pods: u8, nodes: u8, cidrs: u8, interfaces: u8) -> Surroundings {
         bits(mask).map(|bit| nets[usize::from(bit)]).collect()
     };
     let interfaces: Vec<_> = bits(interfaces).map(u32::from).collect();
-    surroundings(&of(NETS, pods), &of(NETS, nodes), &of(CIDRS, cidrs), &interfaces)
+    let mut all = surroundings(&of(NETS, pods), &of(NETS, nodes), &of(CIDRS, cidrs), &interfaces);
+    all.interfaces.values_mut().for_each(|entry| entry.v4 = Some([192, 168, 0, nodes].into()));
+    all
 }
 
 /// The steps that follow from `action`; `wanted` is kept up to date.

@@ -28,7 +28,7 @@ fn kinds(writes: &[Write]) -> Vec<&'static str> {
         Write::PutClient(..) => "put client",
         Write::DeleteClient(_) => "delete client",
         Write::PutServiceCidrs(..) => "put service CIDRs",
-        Write::PutWorkloadInterface(_) => "put workload interface",
+        Write::PutInterface(..) => "put interface",
         Write::DeleteInterface(_) => "delete interface",
         Write::DeleteFrontend(..) => "delete frontend",
     };
@@ -189,26 +189,14 @@ fn surroundings_are_written_as_differences() {
     check(Surroundings::default(), &[]);
     check(
         surroundings(&[pod], &[node], &["10.96.0.0/16", "fd96::/108"], &[7]),
-        &[
-            "put client",
-            "put client",
-            "put workload interface",
-            "put service CIDRs",
-            "put service CIDRs",
-        ],
+        &["put client", "put client", "put interface", "put service CIDRs", "put service CIDRs"],
     );
     let cidrs = ["10.96.0.0/16", "fd96::/108"];
     check(surroundings(&[node], &[pod], &cidrs, &[7]), &["put client", "put client"]);
     check(surroundings(&["10.244.9.9/16"], &[node], &cidrs, &[7]), &["put client", "put client"]);
     check(
         surroundings(&["10.0.0.0/8"], &[node], &cidrs[1..], &[8]),
-        &[
-            "put client",
-            "delete client",
-            "put workload interface",
-            "delete interface",
-            "put service CIDRs",
-        ],
+        &["put client", "delete client", "put interface", "delete interface", "put service CIDRs"],
     );
     check(
         Surroundings::default(),

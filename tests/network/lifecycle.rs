@@ -1,11 +1,12 @@
 //! The agent dies, comes back, is replaced: traffic notices nothing.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use lb_tests::lab::{Topology, wait_until};
-use lb_tests::traffic::{Connection, http_get};
+use lb_tests::traffic::{Connection, UdpClient, http_get};
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips};
 
@@ -124,6 +125,49 @@ fn cleanup_leaves_nothing_behind() {
     cluster.waggle(&["cleanup"]);
     assert_eq!(attached(), [[0, 0]; 3]);
     assert!(!cluster.bpffs.path().join("waggle").exists(), "no pin of ours is left");
+}
+
+#[test]
+fn sockets_of_the_node_keep_off_the_masquerade_ports_until_the_cleanup() {
+    const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+    let mut cluster = Cluster::with_flags(Topology::Routed, 1, &["--masquerade-ports=60000-65535"]);
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "60000-60999");
+    cluster.agent.stop();
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "60000-60999", "flows go on without an agent");
+    cluster.waggle(&["cleanup"]);
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "");
+    cluster.node.ns.sysctls(&[(RESERVED, "8080,60990-61010")]);
+    for _ in 0..2 {
+        cluster.agent.restart(&cluster.node.ns);
+        cluster.wait_until_served();
+        assert_eq!(cluster.node.ns.sysctl(RESERVED), "8080,60000-61010");
+    }
+    cluster.agent.stop();
+    let cleaned = cluster.waggle(&["cleanup"]);
+    assert!(cleaned.contains("ports 60000-60989 are no longer reserved"), "{cleaned}");
+    assert_eq!(cluster.node.ns.sysctl(RESERVED), "8080,60990-61010");
+}
+
+#[test]
+fn flows_that_are_over_go_and_an_idle_connection_stays() {
+    let flags = ["--conntrack-udp-timeout=1s", "--conntrack-udp-timeout-stream=1s"];
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &flags);
+    let [tcp, _] = cluster_ips();
+    let udp = SocketAddr::new(tcp.ip(), 53);
+    let mut idle = Connection::open(&cluster.pod.ns, tcp, None, PATIENCE).unwrap();
+    let name = idle.get("/").unwrap().name;
+    UdpClient::open(&cluster.pod.ns, udp, None, PATIENCE).unwrap().ask().unwrap();
+    let flows_of = |cluster: &Cluster, protocol: &str| {
+        let dump = cluster.waggle_json(&["dump"]);
+        let flows = dump["flows"].as_array().expect("a list of flows");
+        flows.iter().filter(|row| row["protocol"] == protocol).count()
+    };
+    assert_eq!(flows_of(&cluster, "UDP"), 2, "one entry a direction");
+    wait_until("the entries of the UDP flow are gone", 6 * PATIENCE, || {
+        flows_of(&cluster, "UDP") == 0
+    });
+    assert!(flows_of(&cluster, "TCP") >= 2);
+    assert_eq!(idle.get("/").unwrap().name, name);
 }
 
 /// The dump without what traffic changes by itself.

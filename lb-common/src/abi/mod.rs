@@ -63,7 +63,7 @@ pub mod map {
     pub const SERVICE_CIDRS_V4: &str = "SVC_CIDRS_V4";
     /// The same for IPv6.
     pub const SERVICE_CIDRS_V6: &str = "SVC_CIDRS_V6";
-    /// Ifindex → bits of [`flags`](super::interface::flags).
+    /// Ifindex → [`Interface`](super::interface::Interface).
     pub const INTERFACES: &str = "INTERFACES";
 
     /// All of them.

@@ -4,6 +4,20 @@
 /// The global `MASQUERADE`, a `u32`: bits of [`masquerade`].
 pub const MASQUERADE: &str = "MASQUERADE";
 
+/// The global `MASQUERADE_PORTS`, a `u32`: the lowest source port that a masqueraded packet may get
+/// in the lower half, the highest in the upper half, both in host order and both included.
+pub const MASQUERADE_PORTS: &str = "MASQUERADE_PORTS";
+
+/// The value of [`MASQUERADE_PORTS`] for a range.
+#[must_use]
+pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {
+    (highest as u32) << 16 | lowest as u32
+}
+
+/// The range unless the agent's flag `--masquerade-ports` says otherwise. Above the node ports;
+/// what of it the node's own sockets would use is reserved (`ip_local_reserved_ports`).
+pub const DEFAULT_MASQUERADE_PORTS: (u16, u16) = (50_000, 65_535);
+
 /// Bits of [`MASQUERADE`]; none is `--masquerade=remote`.
 pub mod masquerade {
     /// `--masquerade=kube-proxy`: under the external policy `Cluster`, backends of this node see an

@@ -9,16 +9,51 @@ use crate::clock::Ticks;
 use crate::net::protocol;
 use crate::parse::tcp;
 
-/// Ticks after which a TCP flow that was never answered is dead.
-const TCP_UNANSWERED: u32 = Ticks::in_seconds(60);
-/// Ticks after which an established TCP flow is dead: conntrack's and kube-proxy's 24 h.
-const TCP_ESTABLISHED: u32 = Ticks::in_seconds(24 * 3600);
-/// Ticks after which a half-closed TCP flow is dead: kube-proxy's 1 h.
-const TCP_CLOSING: u32 = Ticks::in_seconds(3600);
-/// Ticks after which a UDP flow that was never answered is dead.
-const UDP_UNANSWERED: u32 = Ticks::in_seconds(30);
-/// Ticks after which a UDP flow is dead.
-const UDP_ANSWERED: u32 = Ticks::in_seconds(180);
+/// Ticks after the last packet in which a flow may still have packets to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Of a TCP flow that was never answered.
+    pub tcp_unanswered: u32,
+    /// Of an established TCP flow.
+    pub tcp_established: u32,
+    /// Of a TCP flow that one side has closed.
+    pub tcp_closing: u32,
+    /// Of a TCP flow that both sides have closed: segments may still be repeated (RFC 9293, 2 MSL).
+    pub tcp_closed: u32,
+    /// Of a TCP flow that one side has reset.
+    pub tcp_reset: u32,
+    /// Of a UDP flow that was never answered.
+    pub udp_unanswered: u32,
+    /// Of one that was.
+    pub udp_answered: u32,
+}
+
+impl Timeouts {
+    /// conntrack's, with kube-proxy's for established and half-closed TCP.
+    pub const DEFAULT: Self = Self {
+        tcp_unanswered: Ticks::in_seconds(60),
+        tcp_established: Ticks::in_seconds(24 * 3600),
+        tcp_closing: Ticks::in_seconds(3600),
+        tcp_closed: Ticks::in_seconds(120),
+        tcp_reset: Ticks::in_seconds(10),
+        udp_unanswered: Ticks::in_seconds(30),
+        udp_answered: Ticks::in_seconds(180),
+    };
+
+    #[inline(always)]
+    const fn of(&self, protocol: u8, state: u8) -> u32 {
+        let replied = state & state::REPLIED != 0;
+        match (protocol, replied) {
+            (protocol::UDP, true) => self.udp_answered,
+            (protocol::UDP, false) => self.udp_unanswered,
+            _ if state & state::RESET != 0 => self.tcp_reset,
+            _ if is_closed(state) => self.tcp_closed,
+            _ if is_closing(state) => self.tcp_closing,
+            (_, true) => self.tcp_established,
+            (_, false) => self.tcp_unanswered,
+        }
+    }
+}
 
 /// The state after a packet with `tcp_flags` in the direction given by `is_reply`.
 #[must_use]
@@ -40,14 +75,14 @@ pub fn after(state: u8, is_reply: bool, tcp_flags: u8) -> u8 {
 /// Whether either side has begun to close.
 #[must_use]
 #[inline(always)]
-pub fn is_closing(state: u8) -> bool {
+pub const fn is_closing(state: u8) -> bool {
     state & (state::CLIENT_FIN | state::SERVER_FIN | state::RESET) != 0
 }
 
 /// Whether both sides have closed, or one has reset.
 #[must_use]
 #[inline(always)]
-pub fn is_closed(state: u8) -> bool {
+pub const fn is_closed(state: u8) -> bool {
     const BOTH: u8 = state::CLIENT_FIN | state::SERVER_FIN;
     state & state::RESET != 0 || state & BOTH == BOTH
 }
@@ -74,25 +109,28 @@ pub fn answers_another_connection(state: u8, tcp_flags: u8) -> bool {
     is_closing(state) && is_syn_ack(tcp_flags) || is_closed(state) && tcp_flags & tcp::RST != 0
 }
 
-/// Whether the flow may still have packets to come at `now`.
+/// Whether the entry has seen no packet for so long at `now` that none will come.
+#[must_use]
+#[inline(always)]
+pub fn is_expired<A>(flow: &Flow<A>, protocol: u8, now: Ticks, timeouts: &Timeouts) -> bool {
+    const IN_THE_FUTURE: u32 = 1 << 31;
+    let age = now.since(flow.seen);
+    // Another CPU, or the kernel while we look, may have seen a packet after `now`.
+    age > timeouts.of(protocol, flow.state) && age < IN_THE_FUTURE
+}
+
+/// Whether the flow at `now` keeps others from its place.
 #[must_use]
 #[inline(always)]
 pub fn is_live<A>(flow: &Flow<A>, protocol: u8, now: Ticks) -> bool {
-    let replied = flow.state & state::REPLIED != 0;
-    let timeout = match (protocol, replied) {
-        (protocol::UDP, true) => UDP_ANSWERED,
-        (protocol::UDP, false) => UDP_UNANSWERED,
-        _ if is_closed(flow.state) => return false,
-        _ if is_closing(flow.state) => TCP_CLOSING,
-        (_, true) => TCP_ESTABLISHED,
-        (_, false) => TCP_UNANSWERED,
-    };
-    now.since(flow.seen) <= timeout
+    let is_closed = protocol != protocol::UDP && is_closed(flow.state);
+    !is_closed && !is_expired(flow, protocol, now, &Timeouts::DEFAULT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Addr4, Port};
 
     #[track_caller]
     fn check(events: &[(bool, u8)], closing: bool, closed: bool) {
@@ -137,5 +175,64 @@ mod tests {
         assert!(!answers_another_connection(closed, tcp::ACK));
         assert!(!answers_another_connection(closed, tcp::FIN | tcp::ACK));
         assert!(answers_another_connection(closed, tcp::SYN | tcp::ACK));
+    }
+
+    #[track_caller]
+    fn check_lasts(protocol: u8, state: u8, seconds: u32) {
+        let seen = Ticks(1_000_000);
+        let flow = flow(state, seen);
+        let lasts = Ticks::in_seconds(seconds);
+        let expires = |age: u32| {
+            is_expired(&flow, protocol, Ticks(seen.0.wrapping_add(age)), &Timeouts::DEFAULT)
+        };
+        let ages = [0, lasts, lasts + 1, u32::MAX];
+        assert_eq!(ages.map(expires), [false, false, true, false], "{seconds} s");
+    }
+
+    fn flow(state: u8, seen: Ticks) -> Flow<Addr4> {
+        Flow {
+            packets: 1,
+            bytes: 60,
+            src: Addr4::default(),
+            dst: Addr4::default(),
+            src_port: Port::default(),
+            dst_port: Port::default(),
+            backend: 1,
+            generation: 1,
+            service: 1,
+            seen,
+            flags: 0,
+            state,
+            pad: 0,
+        }
+    }
+
+    #[test]
+    fn a_flow_lasts_as_long_as_its_state_says_and_one_seen_later_than_now_is_young() {
+        let both = state::CLIENT_FIN | state::SERVER_FIN;
+        for (state, seconds) in [
+            (0, 60),
+            (state::REPLIED, 86_400),
+            (state::REPLIED | state::CLIENT_FIN, 3600),
+            (state::SERVER_FIN, 3600),
+            (state::REPLIED | both, 120),
+            (state::REPLIED | state::RESET, 10),
+            (both | state::RESET, 10),
+        ] {
+            check_lasts(protocol::TCP, state, seconds);
+        }
+        for other in [protocol::UDP, protocol::SCTP] {
+            check_lasts(other, 0, 30);
+            check_lasts(other, state::REPLIED, 180);
+        }
+    }
+
+    #[test]
+    fn a_closed_flow_gives_up_its_place_before_it_expires() {
+        let (closed, now) = (state::CLIENT_FIN | state::SERVER_FIN, Ticks(9));
+        assert!(!is_live(&flow(closed, now), protocol::TCP, now));
+        assert!(is_live(&flow(closed, now), protocol::UDP, now));
+        assert!(is_live(&flow(state::CLIENT_FIN, now), protocol::TCP, now));
+        assert!(!is_live(&flow(0, Ticks(0)), protocol::TCP, Ticks(90)));
     }
 }

@@ -28,7 +28,9 @@ fn describe(removed: &Removed) -> String {
         format!("removed {count} programs from the interface with ifindex {ifindex}")
     });
     let pins = removed.pins.iter().map(|pin| format!("removed {}", pin.display()));
-    interfaces.chain(pins).collect::<Vec<_>>().join("\n")
+    let ports = Some(&removed.ports).filter(|ports| !ports.is_empty());
+    let ports = ports.map(|ports| format!("ports {ports} are no longer reserved"));
+    interfaces.chain(ports).chain(pins).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -38,10 +40,15 @@ mod tests {
     #[test]
     fn everything_that_was_removed_is_named() {
         assert_eq!(describe(&Removed::default()), "nothing of ours was there");
-        let removed = Removed { interfaces: vec![(3, 2)], pins: vec!["/bpf/waggle".into()] };
+        let removed = Removed {
+            interfaces: vec![(3, 2)],
+            ports: "50000-60999".into(),
+            pins: vec!["/bpf/waggle".into()],
+        };
         assert_eq!(
             describe(&removed),
-            "removed 2 programs from the interface with ifindex 3\nremoved /bpf/waggle"
+            "removed 2 programs from the interface with ifindex 3\n\
+             ports 50000-60999 are no longer reserved\nremoved /bpf/waggle"
         );
     }
 }

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use lb_common::clock::Ticks;
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::Global;
 use super::output::{self, Format};
 use crate::datapath::pins::Pins;
+use crate::flows;
 use crate::maps::ReadBack as _;
 use crate::maps::dump::{CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow};
 use crate::maps::kernel::KernelMaps;
@@ -68,7 +68,8 @@ pub(super) fn services(global: &Global) -> anyhow::Result<ExitCode> {
 pub(super) fn flows(global: &Global, args: &FlowsArgs) -> anyhow::Result<ExitCode> {
     let maps = open(global)?;
     let dump = Dump::new(&maps.snapshot()?);
-    let mut rows = flow_lines(&maps.flows()?, &dump.services, now()?);
+    let now = flows::now().context("read the monotonic clock")?;
+    let mut rows = flow_lines(&maps.flows()?, &dump.services, now);
     if let Some(wanted) = &args.service {
         rows.retain(|row| is_of(&row.service, wanted));
     }
@@ -143,12 +144,6 @@ fn open(global: &Global) -> anyhow::Result<KernelMaps> {
         format!("find maps in {shown}; has an agent run with this --bpffs, and are you root?")
     })?;
     KernelMaps::from_pins(&directory).with_context(|| format!("open the maps in {shown}"))
-}
-
-fn now() -> anyhow::Result<Ticks> {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).context("read the monotonic clock")?;
-    let since_boot = std::time::Duration::from(time).as_nanos();
-    Ok(Ticks::from_ns(u64::try_from(since_boot)?))
 }
 
 fn service_lines(dump: &Dump) -> Vec<ServiceLine> {

@@ -6,17 +6,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
 use clap::builder::TypedValueParser;
+use clap::{ArgAction, Args};
 use globset::Glob;
 use lb_common::abi::capacity;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::detect::DetectArgs;
+use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
+use crate::datapath::reserved::PortRange;
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
@@ -71,6 +73,14 @@ pub struct RunArgs {
     /// which answers to a pod do not come back through its node
     #[arg(long)]
     masquerade_all: bool,
+    /// The source ports that masqueraded flows get when the client's own does not fit; node ports
+    /// and ports that anything on this node listens at should be outside
+    #[arg(long, value_name = "LOW-HIGH", default_value_t)]
+    masquerade_ports: PortRange,
+    /// Keep sockets of this node off those ports: add those that sockets get by themselves
+    /// (`ip_local_port_range`) to the sysctl `net.ipv4.ip_local_reserved_ports`, until the cleanup
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    reserve_ports: bool,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -82,6 +92,8 @@ pub struct RunArgs {
     metrics_bind_address: BindAddress,
     #[command(flatten)]
     detect: DetectArgs,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
     #[command(flatten)]
     capacities: CapacityArgs,
     #[command(flatten)]
@@ -183,6 +195,9 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         capacities,
         masquerade: args.masquerade,
         masquerade_all: args.masquerade_all,
+        masquerade_ports: args.masquerade_ports,
+        reserve_ports: args.reserve_ports,
+        timeouts: args.timeouts.timeouts(),
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -228,6 +243,8 @@ fn log_filter(text: &str) -> Result<String, ParseError> {
 mod tests {
     use clap::Parser;
     use lb_common::abi::settings::masquerade;
+    use lb_common::clock::Ticks;
+    use lb_common::decide::state::Timeouts;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -255,6 +272,8 @@ mod tests {
         assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
+        assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
+        assert_eq!(config.timeouts, Timeouts::DEFAULT);
         assert!(!config.node_name.is_empty());
         assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
     }
@@ -263,7 +282,7 @@ mod tests {
     fn flags_reach_their_settings() {
         let config = parse(
             "--manifests m --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
-             --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
+             --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
@@ -271,6 +290,9 @@ mod tests {
         assert_eq!(config.service_proxy_name.as_deref(), Some("my-bees.v1"));
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
         assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
+        let ports = PortRange { low: 40_000, high: 40_009 };
+        assert_eq!((config.masquerade_ports, config.reserve_ports), (ports, false));
+        assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
         assert_eq!(config.bpffs, PathBuf::from("b"));
         assert_eq!(config.metrics, BindAddress(None));
         let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
@@ -290,7 +312,7 @@ mod tests {
                 masquerade::ALL | masquerade::LOCAL_BACKENDS,
             ),
         ] {
-            assert_eq!(parse(line).unwrap().masquerade_bits(), bits, "{line}");
+            assert_eq!(parse(line).unwrap().globals().masquerade, bits, "{line}");
         }
     }
 
@@ -298,6 +320,7 @@ mod tests {
     fn what_cannot_be_is_a_usage_error() {
         refused("--manifests m --kubeconfig k", "cannot be used with");
         refused("--masquerade no", "--masquerade");
+        refused("--masquerade-ports 80-90", "begin at 1024");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");
         refused("--nodeport-addresses eth0", "--nodeport-addresses");

@@ -8,12 +8,15 @@ use anyhow::Context as _;
 
 use super::attach::release;
 use super::pins::{self, Pins};
+use super::reserved;
 
 /// What a cleanup took down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
     /// Interfaces, by ifindex, with the number of links and filters taken from each.
     pub interfaces: Vec<(u32, usize)>,
+    /// Ports that sockets may use again, as the kernel writes lists of them.
+    pub ports: String,
     /// Pins and directories.
     pub pins: Vec<PathBuf>,
 }
@@ -22,7 +25,7 @@ impl Removed {
     /// Whether there was nothing of ours.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.pins.is_empty()
+        self.interfaces.is_empty() && self.ports.is_empty() && self.pins.is_empty()
     }
 }
 
@@ -38,6 +41,12 @@ pub async fn cleanup(bpffs: &Path) -> anyhow::Result<Removed> {
                 .with_context(|| format!("let go of the interface with ifindex {ifindex}"))?;
             removed.interfaces.push((ifindex, count));
         }
+        let ports = reserved::release(&pins).context("let go of the reserved ports")?;
+        removed.ports = [removed.ports, ports]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join(",");
     }
     let root = Pins::new(bpffs).root().to_owned();
     remove_tree(&root, &mut removed.pins).with_context(|| format!("remove {}", root.display()))?;

@@ -6,6 +6,7 @@ use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::{Service, Slot};
@@ -140,7 +141,7 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<Addr6, At>(map::ADDRESSES_V6, Hash, frontends, "max-frontends"),
         fixed::<u32, ServiceCidr<Addr4>>(map::SERVICE_CIDRS_V4, Array, capacity::SERVICE_CIDRS),
         fixed::<u32, ServiceCidr<Addr6>>(map::SERVICE_CIDRS_V6, Array, capacity::SERVICE_CIDRS),
-        fixed::<u32, u32>(map::INTERFACES, Hash, capacity::INTERFACES),
+        fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
     ]
 }
 

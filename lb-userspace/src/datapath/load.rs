@@ -13,6 +13,7 @@ use super::HOOKS;
 use super::layout::{Layout, Mismatch, Shape, layouts};
 use super::object::OBJECT;
 use super::pins::Pins;
+use super::reserved::PortRange;
 use crate::maps::Capacities;
 use crate::netlink::Layer;
 
@@ -71,6 +72,15 @@ pub enum LoadError {
     },
 }
 
+/// What the programs read as globals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Globals {
+    /// Bits of [`settings::masquerade`].
+    pub masquerade: u32,
+    /// The source ports that masqueraded flows get.
+    pub masquerade_ports: PortRange,
+}
+
 /// The loaded object.
 ///
 /// Dropping it takes nothing down: the maps are pinned, and so is everything attached.
@@ -81,13 +91,16 @@ pub struct Datapath {
 
 impl Datapath {
     /// Creates the maps, or takes over those that are pinned, and loads the programs that every
-    /// node needs. `masquerade` has bits of [`settings::masquerade`].
-    pub fn load(pins: &Pins, capacities: &Capacities, masquerade: u32) -> Result<Self, LoadError> {
+    /// node needs.
+    pub fn load(pins: &Pins, capacities: &Capacities, globals: Globals) -> Result<Self, LoadError> {
         pins.create().map_err(|source| LoadError::Pins { path: pins.root().to_owned(), source })?;
         let layouts = layouts(capacities);
         layouts.iter().try_for_each(|layout| check_pinned(pins, layout))?;
         let mut loader = EbpfLoader::new();
-        loader.override_global(settings::MASQUERADE, &masquerade, true);
+        let PortRange { low, high } = globals.masquerade_ports;
+        let ports = settings::packed_ports((low, high));
+        loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
+        loader.override_global(settings::MASQUERADE_PORTS, &ports, false);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));

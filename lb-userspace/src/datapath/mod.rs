@@ -14,6 +14,7 @@ pub mod load;
 pub mod log;
 pub mod object;
 pub mod pins;
+pub mod reserved;
 #[cfg(test)]
 mod tests;
 

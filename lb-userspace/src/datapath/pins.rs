@@ -1,10 +1,11 @@
-//! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,clsact}`.
+//! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,clsact,reserved}`.
 //!
 //! The tree is also the memory of what an earlier agent attached:
 //! - `maps/<NAME>`: a map;
 //! - `links/<ifindex>-<hook>`: a tcx link;
 //! - `clsact/<ifindex>/`: our filters are on that interface (a file system of pins holds no files,
-//!   but it holds directories); with `qdisc/` in it, the clsact qdisc is ours as well.
+//!   but it holds directories); with `qdisc/` in it, the clsact qdisc is ours as well;
+//! - `reserved/<LOW>-<HIGH>/`: ports that we have reserved.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,6 +73,12 @@ impl Pins {
         self.filters(ifindex).join("qdisc")
     }
 
+    /// The directory of the marks of ports that we have reserved.
+    #[must_use]
+    pub fn reserved_ports(&self) -> PathBuf {
+        self.version.join("reserved")
+    }
+
     /// Makes the directories.
     pub fn create(&self) -> io::Result<()> {
         [self.maps(), self.links(), self.clsact()].iter().try_for_each(fs::create_dir_all)
@@ -109,7 +116,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
 }
 
 /// The names in `dir`; none if it is not there.
-fn names(dir: &Path) -> io::Result<Vec<String>> {
+pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(dir) {
         Ok(entries) => {
             entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()

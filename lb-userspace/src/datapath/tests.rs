@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::attach::{Attacher, Method, Order};
 use super::layout::layouts;
-use super::load::{Datapath, LoadError};
+use super::load::{Datapath, Globals, LoadError};
 use super::pins::Pins;
 use super::{HOOKS, bpffs, cleanup, links};
 use crate::maps::Capacities;
@@ -46,7 +46,7 @@ impl Node {
     }
 
     fn agent(&self, method: Method, order: Order) -> Attacher {
-        let datapath = Datapath::load(&self.pins(), &SMALL, 0).unwrap();
+        let datapath = Datapath::load(&self.pins(), &SMALL, Globals::default()).unwrap();
         Attacher::new(datapath, self.pins(), method, order)
     }
 
@@ -115,9 +115,9 @@ fn filters(hook: &str) -> Vec<String> {
 fn the_object_makes_maps_of_the_layouts_that_are_checked() {
     in_namespace(|| {
         let node = Node::new();
-        drop(Datapath::load(&node.pins(), &SMALL, 0).unwrap());
+        drop(Datapath::load(&node.pins(), &SMALL, Globals::default()).unwrap());
         // Loading again compares what the kernel made with what is wanted, map by map.
-        drop(Datapath::load(&node.pins(), &SMALL, 0).unwrap());
+        drop(Datapath::load(&node.pins(), &SMALL, Globals::default()).unwrap());
         let pinned: BTreeSet<String> = fs::read_dir(node.pins().maps())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -130,12 +130,12 @@ fn the_object_makes_maps_of_the_layouts_that_are_checked() {
 fn a_map_of_another_size_is_refused_and_kept() {
     in_namespace(|| {
         let node = Node::new();
-        drop(Datapath::load(&node.pins(), &SMALL, 0).unwrap());
+        drop(Datapath::load(&node.pins(), &SMALL, Globals::default()).unwrap());
         let larger = Capacities { slots: 128, ..SMALL };
-        let error = Datapath::load(&node.pins(), &larger, 0).unwrap_err();
+        let error = Datapath::load(&node.pins(), &larger, Globals::default()).unwrap_err();
         assert!(matches!(error, LoadError::Mismatch(_)), "{error}");
         assert!(error.to_string().contains("give --max-slots 64"), "{error}");
-        drop(Datapath::load(&node.pins(), &SMALL, 0).unwrap());
+        drop(Datapath::load(&node.pins(), &SMALL, Globals::default()).unwrap());
     });
 }
 
@@ -373,7 +373,7 @@ fn cleanup_keeps_a_qdisc_that_others_made_or_use() {
         command("tc qdisc del dev v0 clsact");
         node.run_agent(Method::Clsact, Order::First);
         let foreign = Node::new();
-        let mut datapath = Datapath::load(&foreign.pins(), &SMALL, 0).unwrap();
+        let mut datapath = Datapath::load(&foreign.pins(), &SMALL, Globals::default()).unwrap();
         let program = datapath.program(Layer::Ethernet, Hook::Egress).unwrap();
         let options = TcAttachOptions::Netlink(NlOptions::default());
         program.attach_with_options("v0", TcAttachType::Egress, options).unwrap();

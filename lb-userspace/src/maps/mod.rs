@@ -3,14 +3,17 @@
 //! Everything that is written passes through [`Maps::apply`], one [`Write`] at a time, so that the
 //! order of writes can be tested and a failure can happen between any two of them.
 
+mod batch;
 pub mod dump;
 pub mod fake;
 mod family;
+mod flows;
 pub mod kernel;
 mod mmap;
 mod snapshot;
 
 pub use family::PerFamily;
+pub use flows::{FlowEntry, FlowTable};
 pub use snapshot::{ReadBack, ServiceState, Snapshot};
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +23,7 @@ use lb_common::abi::service::SlotRange;
 use lb_common::abi::{capacity, map};
 use lb_common::net::Family;
 
-use crate::plan::{Client, FrontendAddress};
+use crate::plan::{Client, FrontendAddress, InterfaceEntry};
 
 /// Index into `SERVICES`; never 0.
 pub type ServiceId = u32;
@@ -68,8 +71,8 @@ pub enum Write {
     DeleteClient(IpNet),
     /// Say which prefixes of a family ClusterIPs are allocated from: all there are, sorted.
     PutServiceCidrs(Family, Vec<IpNet>),
-    /// Say that pods of this node are behind an interface.
-    PutWorkloadInterface(u32),
+    /// Say what is known of an interface.
+    PutInterface(u32, InterfaceEntry),
     /// Say that nothing is known of it.
     DeleteInterface(u32),
 }

@@ -14,7 +14,7 @@ use super::{
     AddressEntry, BackendEntry, BackendId, Capacities, FrontendEntry, MapError, ServiceEntry,
     ServiceId,
 };
-use crate::plan::{Client, FrontendAddress};
+use crate::plan::{Client, FrontendAddress, InterfaceEntry};
 
 /// Maps that can be read back: for restarts (I5), comparisons (I6) and people.
 pub trait ReadBack {
@@ -46,8 +46,8 @@ pub struct Snapshot {
     pub clients: BTreeMap<IpNet, Client>,
     /// `SVC_CIDRS_*`.
     pub service_cidrs: BTreeSet<IpNet>,
-    /// The interfaces of `INTERFACES` with pods behind them.
-    pub workload_interfaces: BTreeSet<u32>,
+    /// `INTERFACES`.
+    pub interfaces: BTreeMap<u32, InterfaceEntry>,
 }
 
 /// A service in use.

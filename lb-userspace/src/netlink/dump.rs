@@ -1,11 +1,10 @@
 //! One dump of links and addresses, and how their messages are read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use futures::{Stream, StreamExt};
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 
 use super::{Interface, InterfaceAddress, LinkHeader, Network, Scope};
@@ -28,7 +27,7 @@ fn interfaces(links: &[LinkMessage]) -> BTreeMap<u32, Interface> {
     links.iter().map(interface).map(|interface| (interface.index, interface)).collect()
 }
 
-fn usable(addresses: &[AddressMessage]) -> BTreeSet<InterfaceAddress> {
+fn usable(addresses: &[AddressMessage]) -> Vec<InterfaceAddress> {
     addresses.iter().filter_map(address).collect()
 }
 
@@ -81,22 +80,29 @@ fn link_header(layer: LinkLayerType) -> LinkHeader {
 /// `None` if nobody can reach it: it is still being checked for duplicates, or is one.
 fn address(message: &AddressMessage) -> Option<InterfaceAddress> {
     let header = &message.header;
-    let mut unusable = header.flags.contains(AddressHeaderFlags::Tentative);
+    // The attribute has all flags; the header only the first eight, which an old kernel sends alone.
+    let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
     let (mut peer, mut local) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Address(ip) => peer = Some(*ip),
             AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::Flags(flags) => {
-                unusable |= flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
-            }
+            AddressAttribute::Flags(all) => flags = *all,
             _ => {}
         }
     }
     // On a point-to-point link `Address` is the other end; `Local` is ours where there is one.
+    let unusable = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
     let ip = local.or(peer).filter(|_| !unusable)?;
     let (interface, prefix_len, scope) = (header.index, header.prefix_len, scope(header.scope));
-    Some(InterfaceAddress { interface, ip, prefix_len, scope })
+    Some(InterfaceAddress { interface, ip, prefix_len, scope, preferred: is_preferred(ip, flags) })
+}
+
+/// The bit of an IPv4 network's second addresses is that of temporary IPv6 addresses. The kernel
+/// does not look at the age of an IPv4 address.
+fn is_preferred(ip: IpAddr, flags: AddressFlags) -> bool {
+    let aged = ip.is_ipv6() && flags.contains(AddressFlags::Deprecated);
+    !aged && !flags.contains(AddressFlags::Secondary)
 }
 
 fn scope(scope: AddressScope) -> Scope {

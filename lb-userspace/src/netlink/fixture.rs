@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use super::{Interface, InterfaceAddress, LinkHeader, Network, Scope};
 
 /// `name kind header …`, one interface a line; ifindexes count from 1. Then, in any order: the name
-/// of its master, `elsewhere` if its peer is in another namespace, addresses `10.0.0.1/24`.
+/// of its master, `elsewhere` if its peer is in another namespace, addresses `10.0.0.1/24`, with
+/// `old:` before those that new flows should not have.
 pub(crate) fn network(lines: &[&str]) -> Network {
     let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
     let index =
@@ -43,6 +44,7 @@ fn header(text: &str) -> LinkHeader {
 }
 
 fn address(interface: u32, text: &str) -> InterfaceAddress {
+    let (preferred, text) = text.strip_prefix("old:").map_or((true, text), |old| (false, old));
     let written: IpNet = text.parse().unwrap();
     let ip = written.addr();
     let link_local = match ip {
@@ -54,5 +56,5 @@ fn address(interface: u32, text: &str) -> InterfaceAddress {
         (_, true) => Scope::Link,
         _ => Scope::Global,
     };
-    InterfaceAddress { interface, ip, prefix_len: written.prefix_len(), scope }
+    InterfaceAddress { interface, ip, prefix_len: written.prefix_len(), scope, preferred }
 }

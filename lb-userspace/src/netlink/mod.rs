@@ -9,12 +9,13 @@ pub(crate) mod fixture;
 #[cfg(test)]
 pub(crate) mod namespace;
 pub mod rule;
+pub mod source;
 pub mod watch;
 
 pub use rule::{InterfaceFilter, Layer, Target, targets};
 pub use watch::follow;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Every interface and address of the network namespace the agent runs in.
@@ -22,8 +23,9 @@ use std::net::IpAddr;
 pub struct Network {
     /// By ifindex.
     pub interfaces: BTreeMap<u32, Interface>,
-    /// Usable addresses: no tentative or duplicate ones.
-    pub addresses: BTreeSet<InterfaceAddress>,
+    /// Usable addresses: no tentative or duplicate ones. In the kernel's order, in which the first
+    /// of an interface that fits is chosen as a source.
+    pub addresses: Vec<InterfaceAddress>,
 }
 
 /// A network device.
@@ -59,7 +61,7 @@ pub enum LinkHeader {
 }
 
 /// An address of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
     /// The interface's ifindex.
     pub interface: u32,
@@ -69,10 +71,13 @@ pub struct InterfaceAddress {
     pub prefix_len: u8,
     /// How far it is valid.
     pub scope: Scope,
+    /// Whether the kernel chooses it for new flows: neither a second address of an IPv4 network,
+    /// nor a temporary or deprecated IPv6 address.
+    pub preferred: bool,
 }
 
 /// How far an address is valid (`man 8 ip-address`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Everywhere, or within the site.
     Global,

@@ -214,6 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn addresses_have_the_kernels_order_and_say_whether_new_flows_have_them() {
+        in_namespace(|| {
+            command("ip link add v0 type bridge");
+            for address in ["10.9.0.1/24", "10.1.0.1/24", "10.9.0.2/24", "fd00::1/64 nodad"] {
+                command(&format!("ip addr add {address} dev v0"));
+            }
+            command("ip addr add fd00::2/64 dev v0 nodad preferred_lft 0");
+            block_on(async {
+                let network = follow(CancellationToken::new()).await.unwrap();
+                let network = network.borrow().clone();
+                let found = network.addresses.iter();
+                let found = found.map(|address| (address.ip.to_string(), address.preferred));
+                let found: Vec<_> = found.filter(|(ip, _)| !ip.ends_with("::1")).collect();
+                let expected = [("10.9.0.1", true), ("10.1.0.1", true), ("10.9.0.2", false)];
+                let expected = expected.iter().chain(&[("fd00::2", false)]);
+                let expected: Vec<_> = expected.map(|(ip, is)| ((*ip).to_owned(), *is)).collect();
+                assert_eq!(found, expected);
+            });
+        });
+    }
+
+    #[test]
     fn a_pair_shows_whether_its_other_end_is_in_another_namespace() {
         in_namespace(|| {
             command("ip link add v0 type veth peer name v1");

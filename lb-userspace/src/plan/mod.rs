@@ -19,10 +19,12 @@ pub use planner::Planner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+#[cfg(doc)]
+use lb_common::abi::interface;
 use lb_common::net::Family;
 
 use crate::model::{Affinity, Protocol, Service, ServicePort, ServicePortName, Slice};
@@ -110,8 +112,9 @@ pub struct Surroundings {
     pub clients: BTreeMap<IpNet, Client>,
     /// The prefixes that ClusterIPs are allocated from.
     pub service_cidrs: BTreeSet<IpNet>,
-    /// Ifindexes of the interfaces with pods of this node behind them.
-    pub workload_interfaces: BTreeSet<u32>,
+    /// What is known of interfaces, by ifindex; under [`interface::NODE`] what holds for those
+    /// without an entry, or without an address of a family.
+    pub interfaces: BTreeMap<u32, InterfaceEntry>,
 }
 
 /// Who the addresses of a prefix are.
@@ -123,6 +126,17 @@ pub struct Client {
     pub node: bool,
     /// Nobody can tell pods from others in this family: there is no detector.
     pub untold: bool,
+}
+
+/// What is known of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceEntry {
+    /// Pods of this node are behind it.
+    pub workload: bool,
+    /// The source of masqueraded IPv4 packets that leave here.
+    pub v4: Option<Ipv4Addr>,
+    /// The source of masqueraded IPv6 packets that leave here.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// What plans depend on besides the Service and its slices.

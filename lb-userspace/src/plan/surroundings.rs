@@ -1,4 +1,5 @@
-//! What the datapath must know besides services: who the clients are. Pure.
+//! What the datapath must know besides services: who the clients are, and under which of its
+//! addresses the node hides them. Pure.
 //!
 //! A pod is told from other clients by its address or by the interface behind which it is; which of
 //! these count is the operator's choice, the [`Detector`]. The node's own addresses are always
@@ -8,10 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use lb_common::abi::interface::NODE;
 use lb_common::net::Family;
 
-use super::{Client, Detector, Surroundings};
+use super::{Client, Detector, InterfaceEntry, Surroundings};
+use crate::model::Node;
 use crate::netlink::rule::workloads;
+use crate::netlink::source::{Source, sources};
 use crate::netlink::{Interface, Network};
 use crate::store::Store;
 
@@ -20,7 +24,7 @@ pub(super) fn surroundings(detector: &Detector, store: &Store, network: &Network
     Surroundings {
         clients: clients(detector, store, network),
         service_cidrs: store.service_cidrs().copied().collect(),
-        workload_interfaces: workload_interfaces(detector, network),
+        interfaces: interfaces(detector, store, network),
     }
 }
 
@@ -61,6 +65,41 @@ fn pod_prefixes(detector: &Detector, store: &Store) -> BTreeSet<IpNet> {
         Detector::BridgeInterface(_) | Detector::InterfaceNamePrefix(_) | Detector::None => {
             BTreeSet::new()
         }
+    }
+}
+
+/// What is known of interfaces: which have pods behind them, and what masqueraded packets get that
+/// leave by them.
+fn interfaces(
+    detector: &Detector,
+    store: &Store,
+    network: &Network,
+) -> BTreeMap<u32, InterfaceEntry> {
+    let sources = sources(network);
+    let own = own_source(store.node(), network, &sources);
+    let all = sources.into_iter().chain((own != Source::default()).then_some((NODE, own)));
+    let entry = |Source { v4, v6 }| InterfaceEntry { workload: false, v4, v6 };
+    let mut entries: BTreeMap<_, _> = all.map(|(index, source)| (index, entry(source))).collect();
+    for index in workload_interfaces(detector, network) {
+        entries.entry(index).or_default().workload = true;
+    }
+    entries
+}
+
+/// The node's own addresses: the first that its Node object names and it has, else those of its
+/// first interface that has any.
+fn own_source(node: Option<&Node>, network: &Network, sources: &BTreeMap<u32, Source>) -> Source {
+    let is_here = |ip: &&IpAddr| network.addresses.iter().any(|address| address.ip == **ip);
+    let mut own = Source::default();
+    for ip in node.iter().flat_map(|node| &node.addresses).filter(is_here) {
+        match *ip {
+            IpAddr::V4(ip) => _ = own.v4.get_or_insert(ip),
+            IpAddr::V6(ip) => _ = own.v6.get_or_insert(ip),
+        }
+    }
+    Source {
+        v4: own.v4.or_else(|| sources.values().find_map(|source| source.v4)),
+        v6: own.v6.or_else(|| sources.values().find_map(|source| source.v6)),
     }
 }
 

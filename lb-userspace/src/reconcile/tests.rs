@@ -11,7 +11,7 @@ use crate::model::{
     Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice, SlicePort,
     TrafficPolicy,
 };
-use crate::plan::Settings;
+use crate::plan::{InterfaceEntry, Settings};
 use crate::store::{Event, Update};
 use crate::tables::{GRACE, MapUsage};
 
@@ -186,7 +186,7 @@ fn the_api_server_without_endpoints_in_the_maps_is_written_like_others() {
 fn surroundings_come_first_and_are_tried_until_they_are_written() {
     let mut maps = Fake::default();
     for index in 1..=4 {
-        maps.vandalize(&Write::PutWorkloadInterface(index));
+        maps.vandalize(&Write::PutInterface(index, InterfaceEntry::default()));
     }
     let mut sound = reconciler(maps.clone());
     list(&mut sound, &["a"]);

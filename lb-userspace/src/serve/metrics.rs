@@ -5,24 +5,27 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use lb_common::net::Family as AddressFamily;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
-use crate::maps::MapError;
+use crate::flows::{Stage, Walk};
 use crate::maps::dump::CounterRow;
 use crate::maps::kernel::Counters;
+use crate::maps::{MapError, flows_map};
 use crate::reconcile::Figures;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,8 +33,8 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// One label and its value.
 type Label = [(&'static str, &'static str); 1];
 
-/// What the agent shows of itself.
-#[derive(Debug, Default)]
+/// What the agent shows of itself. Clones show the same.
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
     rejected: Family<Label, Gauge>,
     conflicts: Gauge,
@@ -39,6 +42,10 @@ pub struct Metrics {
     backends: Gauge,
     entries: Family<Label, Gauge>,
     capacity: Family<Label, Gauge>,
+    flow_entries: Family<[(&'static str, &'static str); 2], Gauge>,
+    flow_entries_removed: Family<Label, Counter>,
+    flows_ended: Family<Label, Counter>,
+    flow_walk: Family<Label, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -68,6 +75,26 @@ impl Metrics {
         }
     }
 
+    /// Shows what this walk through the flows has met, and adds what it has removed.
+    pub fn show_walk(&self, walk: &Walk) {
+        let family = match walk.family {
+            AddressFamily::V4 => "IPv4",
+            AddressFamily::V6 => "IPv6",
+        };
+        for stage in Stage::ALL {
+            let count = walk.tally.entries.get(&stage).copied().unwrap_or_default();
+            let labels = [("family", family), ("state", stage.word())];
+            self.flow_entries.get_or_create(&labels).set(number(count));
+        }
+        let label = [("family", family)];
+        self.flow_entries_removed.get_or_create(&label).inc_by(walk.tally.removed);
+        self.flows_ended.get_or_create(&label).inc_by(walk.tally.ended);
+        self.flow_walk.get_or_create(&label).set(walk.duration.as_secs_f64());
+        let label = [("map", flows_map(walk.family))];
+        self.entries.get_or_create(&label).set(number(walk.tally.entries.values().sum()));
+        self.capacity.get_or_create(&label).set(walk.capacity.into());
+    }
+
     fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("waggle");
         let mut family =
@@ -83,7 +110,19 @@ impl Metrics {
         gauge("address_conflicts", "Frontends that more than one Service claims", &self.conflicts);
         gauge("services", "Ports of Services in the maps, per family", &self.services);
         gauge("backends", "Backends of all services in the maps", &self.backends);
+        self.register_flows(&mut registry);
         registry
+    }
+
+    fn register_flows(&self, registry: &mut Registry) {
+        let help = "Entries for flows at the last walk through them";
+        registry.register("flow_entries", help, self.flow_entries.clone());
+        let help = "Entries for flows that the agent has removed";
+        registry.register("flow_entries_removed", help, self.flow_entries_removed.clone());
+        let help = "Flows whose entries the agent has removed";
+        registry.register("flows_ended", help, self.flows_ended.clone());
+        let help = "How long the last walk through the flows took, pauses left out";
+        registry.register_with_unit("flow_walk", help, Unit::Seconds, self.flow_walk.clone());
     }
 }
 
@@ -134,7 +173,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::flows::Tally;
     use crate::tables::{MapUsage, Usage};
 
     fn figures() -> Figures {
@@ -179,6 +221,36 @@ mod tests {
                 "# TYPE waggle_datapath_events counter",
                 "waggle_datapath_events_total{event=\"new_flow\"} 9",
                 "# EOF",
+            ],
+        );
+    }
+
+    #[test]
+    fn walks_through_flows_show_what_is_there_and_add_up_what_is_gone() {
+        let metrics = Metrics::default();
+        let mut walk = Walk {
+            family: AddressFamily::V6,
+            tally: Tally {
+                entries: [(Stage::Open, 6), (Stage::New, 1)].into(),
+                removed: 3,
+                ended: 2,
+            },
+            capacity: 100,
+            duration: Duration::from_millis(1500),
+        };
+        metrics.show_walk(&walk);
+        walk.tally.entries.remove(&Stage::New);
+        metrics.show_walk(&walk);
+        check(
+            &text(&metrics),
+            &[
+                "waggle_flow_entries{family=\"IPv6\",state=\"open\"} 6",
+                "waggle_flow_entries{family=\"IPv6\",state=\"new\"} 0",
+                "waggle_flow_entries_removed_total{family=\"IPv6\"} 6",
+                "waggle_flows_ended_total{family=\"IPv6\"} 4",
+                "waggle_flow_walk_seconds{family=\"IPv6\"} 1.5",
+                "waggle_map_entries{map=\"FLOWS_V6\"} 6",
+                "waggle_map_capacity{map=\"FLOWS_V6\"} 100",
             ],
         );
     }

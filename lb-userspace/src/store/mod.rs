@@ -137,8 +137,8 @@ impl Store {
         self.service_cidrs.values().flat_map(|cidr| &cidr.cidrs)
     }
 
-    /// Whether [`pod_cidrs`](Self::pod_cidrs) or [`service_cidrs`](Self::service_cidrs) changed
-    /// since the last call.
+    /// Whether [`pod_cidrs`](Self::pod_cidrs), [`service_cidrs`](Self::service_cidrs) or the
+    /// addresses of the own [`node`](Self::node) changed since the last call.
     pub fn take_networks_changed(&mut self) -> bool {
         std::mem::take(&mut self.networks_changed)
     }
@@ -252,7 +252,7 @@ impl Store {
 
     fn put_node(&mut self, name: NamespacedName, node: Option<Node>) {
         let moved = self.nodes.put(name.name, node);
-        self.networks_changed |= moved.pods;
+        self.networks_changed |= moved.pods || moved.own_addresses;
         moved.addresses.iter().for_each(|address| self.touch(address));
     }
 

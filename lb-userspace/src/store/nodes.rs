@@ -34,6 +34,8 @@ pub(super) struct Moved {
     pub(super) addresses: Vec<IpAddr>,
     /// Its pods are elsewhere now.
     pub(super) pods: bool,
+    /// It is the own Node, whose addresses are others now, or in another order.
+    pub(super) own_addresses: bool,
 }
 
 impl Nodes {
@@ -79,6 +81,7 @@ impl Nodes {
             Some(_) => self.all.insert(name, new.clone()),
             None => self.all.remove(&name),
         };
+        let own_before = self.own.as_ref().map(|node| node.addresses.clone());
         if is_own {
             self.own = node;
         }
@@ -90,6 +93,7 @@ impl Nodes {
         Moved {
             addresses: old.addresses.symmetric_difference(&new.addresses).copied().collect(),
             pods: old.pod_cidrs != new.pod_cidrs,
+            own_addresses: own_before.as_deref() != self.own().map(|node| &*node.addresses),
         }
     }
 

@@ -142,6 +142,25 @@ fn the_pods_and_addresses_of_all_nodes_are_known_while_they_exist() {
 }
 
 #[test]
+fn the_addresses_of_the_own_node_and_their_order_are_told() {
+    let mut store = Store::new("n1");
+    let put = |name: &str, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        let node = Node { name: name.into(), addresses, ..node("", "192.0.2.1") };
+        Event::Nodes(Update::Apply(NamespacedName::new("", name), Outcome::Usable(node, vec![])))
+    };
+    for (name, addresses, changed) in [
+        ("n1", &["10.0.0.1", "10.0.0.2"], true),
+        ("n1", &["10.0.0.1", "10.0.0.2"], false),
+        ("n2", &["10.0.0.2", "10.0.0.1"], false),
+        ("n1", &["10.0.0.2", "10.0.0.1"], true),
+    ] {
+        store.apply(put(name, addresses));
+        assert_eq!(store.take_networks_changed(), changed, "{name} {addresses:?}");
+    }
+}
+
+#[test]
 fn nodes_make_only_services_dirty_that_are_balanced_at_their_addresses() {
     let mut store = Store::new("n1");
     let balanced = |ip: &str| {

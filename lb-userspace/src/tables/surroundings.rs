@@ -10,7 +10,7 @@ use lb_common::net::Family;
 
 use super::state::State;
 use crate::maps::{MapError, Maps, PerFamily, Snapshot, Write, is_of};
-use crate::plan::{Client, Surroundings};
+use crate::plan::{Client, InterfaceEntry, Surroundings};
 
 /// The entries that are, or may be, in the maps.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Around {
     clients: BTreeMap<IpNet, State<Client>>,
     /// All of a family at once, as they are written.
     cidrs: PerFamily<State<Vec<IpNet>>>,
-    interfaces: BTreeMap<u32, State<()>>,
+    interfaces: BTreeMap<u32, State<InterfaceEntry>>,
 }
 
 impl Default for Around {
@@ -32,11 +32,11 @@ impl Around {
     /// What an earlier run has left.
     pub(super) fn restore(snapshot: &Snapshot) -> Self {
         let clients = snapshot.clients.iter().map(|(net, client)| (*net, State::Is(*client)));
-        let interfaces = snapshot.workload_interfaces.iter();
+        let interfaces = snapshot.interfaces.iter();
         Self {
             clients: clients.collect(),
             cidrs: PerFamily::new(|family| State::Is(of(family, &snapshot.service_cidrs))),
-            interfaces: interfaces.map(|index| (*index, State::Is(()))).collect(),
+            interfaces: interfaces.map(|(index, entry)| (*index, State::Is(*entry))).collect(),
         }
     }
 
@@ -47,11 +47,11 @@ impl Around {
         want: &Surroundings,
     ) -> Result<(), MapError> {
         let clients = want.clients.iter().map(|(net, client)| (net.trunc(), *client)).collect();
-        let interfaces = want.workload_interfaces.iter().map(|index| (*index, ())).collect();
         let put_client = |net: &IpNet, client: &Client| Write::PutClient(*net, *client);
-        let put_interface = |index: &u32, (): &()| Write::PutWorkloadInterface(*index);
+        let put_interface =
+            |index: &u32, entry: &InterfaceEntry| Write::PutInterface(*index, *entry);
         sync(maps, &mut self.clients, &clients, put_client, |net| Write::DeleteClient(*net))
-            .and(sync(maps, &mut self.interfaces, &interfaces, put_interface, |index| {
+            .and(sync(maps, &mut self.interfaces, &want.interfaces, put_interface, |index| {
                 Write::DeleteInterface(*index)
             }))
             .and(self.put_cidrs(maps, want, Family::V4))

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lb_common::abi::address::{self, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange};
 use lb_common::abi::service::{self, Service, SlotRange};
 use lb_common::native::{FamilyMaps, MemoryTables};
@@ -110,7 +111,8 @@ impl World {
     /// All packets of a test come by the one with ifindex 1.
     #[must_use]
     pub fn interface(mut self, ifindex: u32, flags: u32) -> Self {
-        self.tables.interfaces.insert(ifindex, flags);
+        let known = Interface { flags, ..Interface::default() };
+        self.tables.interfaces.insert(ifindex, known);
         self
     }
 

@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use lb_common::abi::address::{self, At, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::frontend::{self, Frontend, FrontendKey};
-use lb_common::abi::interface;
+use lb_common::abi::interface::{self, Interface};
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange, client};
 use lb_common::abi::service::{self, Service, SlotRange};
 use lb_common::native::{FamilyMaps, MemoryTables};
-use lb_common::net::{Address, Port};
+use lb_common::net::{Addr4, Addr6, Address, Port};
 use lb_userspace::maps::{AddressEntry, BackendEntry, FrontendEntry, ServiceEntry, Snapshot};
-use lb_userspace::plan::Client;
+use lb_userspace::plan::{Client, InterfaceEntry};
 
 /// Tables without flows that hold what `snapshot` does, of programs with the setting `masquerade`.
 #[must_use]
@@ -28,8 +28,8 @@ pub fn tables(snapshot: &Snapshot, masquerade: u32) -> MemoryTables {
             tables.slots.extend(slots(range).zip(ids.iter().copied()));
         }
     }
-    let workloads = snapshot.workload_interfaces.iter();
-    tables.interfaces = workloads.map(|index| (*index, interface::flags::WORKLOAD)).collect();
+    let interfaces = snapshot.interfaces.iter();
+    tables.interfaces = interfaces.map(|(&index, entry)| (index, to_interface(entry))).collect();
     fill(&mut tables.v4, snapshot);
     fill(&mut tables.v6, snapshot);
     fill_prefixes(&mut tables.v4, snapshot);
@@ -42,6 +42,14 @@ pub(super) fn empty(masquerade: u32) -> MemoryTables {
     let mut tables = MemoryTables::default();
     tables.masquerade = masquerade;
     tables
+}
+
+fn to_interface(entry: &InterfaceEntry) -> Interface {
+    Interface {
+        flags: if entry.workload { interface::flags::WORKLOAD } else { 0 },
+        v4: entry.v4.map(|ip| Addr4::from_octets(ip.octets())).unwrap_or_default(),
+        v6: entry.v6.map(|ip| Addr6::from_octets(ip.octets())).unwrap_or_default(),
+    }
 }
 
 fn slots(range: SlotRange) -> impl Iterator<Item = u32> {

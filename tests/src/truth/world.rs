@@ -199,6 +199,7 @@ fn planner(settings: &Settings, addresses: &[IpAddr]) -> Planner {
         ip: *ip,
         prefix_len: if ip.is_ipv4() { 24 } else { 64 },
         scope: Scope::Global,
+        preferred: true,
     };
     let addresses = addresses.iter().map(address).collect();
     planner.set_network(Arc::new(Network { addresses, ..Network::default() }));

@@ -1,7 +1,7 @@
 //! The rows of addresses, prefixes and interfaces.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::abi::map;
 use lb_common::net::Family;
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Ids, ServiceRef, words};
 use crate::maps::{Snapshot, addresses_map, clients_map, service_cidrs_map, source_ranges_map};
+use crate::plan::InterfaceEntry;
 
 /// An address that frontends are at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +64,11 @@ pub struct InterfaceRow {
     pub index: u32,
     /// Pods of this node are behind it.
     pub workload: bool,
+    /// The source of masqueraded IPv4 packets that leave here; absent if the node's own, under
+    /// index 0, counts.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
 }
 
 impl SourceRangeRow {
@@ -97,11 +103,13 @@ impl fmt::Display for ServiceCidrRow {
     }
 }
 
-/// `INTERFACES 7 workload`.
+/// `INTERFACES 7 workload 192.168.0.11 fd00::11`.
 impl fmt::Display for InterfaceRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let workload = if self.workload { " workload" } else { "" };
-        write!(f, "{} {}{workload}", map::INTERFACES, self.index)
+        write!(f, "{} {}{workload}", map::INTERFACES, self.index)?;
+        let addresses = [self.v4.map(IpAddr::from), self.v6.map(IpAddr::from)];
+        addresses.iter().flatten().try_for_each(|address| write!(f, " {address}"))
     }
 }
 
@@ -143,8 +151,11 @@ pub(super) fn service_cidrs(snapshot: &Snapshot) -> Vec<ServiceCidrRow> {
 }
 
 pub(super) fn interfaces(snapshot: &Snapshot) -> Vec<InterfaceRow> {
-    let rows = snapshot.workload_interfaces.iter();
-    rows.map(|&index| InterfaceRow { index, workload: true }).collect()
+    let row = |(&index, entry): (&u32, &InterfaceEntry)| {
+        let InterfaceEntry { workload, v4, v6 } = *entry;
+        InterfaceRow { index, workload, v4, v6 }
+    };
+    snapshot.interfaces.iter().map(row).collect()
 }
 
 #[cfg(test)]
@@ -160,6 +171,12 @@ mod tests {
     fn every_row_is_a_line() {
         let net = |prefix: &str| prefix.parse::<IpNet>().unwrap();
         let both = Client { node: true, untold: true, ..Client::default() };
+        let addressed = InterfaceEntry {
+            workload: false,
+            v4: "192.168.0.11".parse().ok(),
+            v6: "fd00::11".parse().ok(),
+        };
+        let pods = InterfaceEntry { workload: true, ..InterfaceEntry::default() };
         let snapshot = Snapshot {
             names: [(1, ("demo/web:http/TCP".to_owned(), Family::V4))].into(),
             addresses: [
@@ -170,7 +187,12 @@ mod tests {
             source_ranges: [(1, net("203.0.113.0/25"))].into(),
             clients: [(net("10.244.0.0/16"), Client::default()), (net("::/0"), both)].into(),
             service_cidrs: [net("10.96.0.0/16")].into(),
-            workload_interfaces: [7].into(),
+            interfaces: [
+                (0, addressed),
+                (7, InterfaceEntry { workload: true, ..addressed }),
+                (8, pods),
+            ]
+            .into(),
             ..Snapshot::default()
         };
         let text = Dump::new(&snapshot).text(Ids::Masked);
@@ -182,7 +204,9 @@ mod tests {
             "CLIENTS_V4 10.244.0.0/16 outside",
             "CLIENTS_V6 ::/0 node,untold",
             "SVC_CIDRS_V4 10.96.0.0/16",
-            "INTERFACES 7 workload",
+            "INTERFACES 0 192.168.0.11 fd00::11",
+            "INTERFACES 7 workload 192.168.0.11 fd00::11",
+            "INTERFACES 8 workload",
         ];
         assert_eq!(lines, expected);
         assert!(Dump::new(&snapshot).text(Ids::Shown).contains("SRC_RANGES_V4 service=1 203"));

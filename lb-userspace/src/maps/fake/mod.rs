@@ -105,7 +105,7 @@ impl Fake {
             | Write::PutClient(..)
             | Write::DeleteClient(_)
             | Write::PutServiceCidrs(..)
-            | Write::PutWorkloadInterface(_)
+            | Write::PutInterface(..)
             | Write::DeleteInterface(_) => self.prefixes.change(write, &self.capacities)?,
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::maps::{
     AddressEntry, Capacities, MapError, PerFamily, ServiceId, Snapshot, Write, addresses_map,
     clients_map, is_of, service_cidrs_map, source_ranges_map,
 };
-use crate::plan::Client;
+use crate::plan::{Client, InterfaceEntry};
 
 /// Everything but services, frontends and backends.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Prefixes {
     ranges: BTreeSet<(ServiceId, IpNet)>,
     clients: BTreeMap<IpNet, Client>,
     cidrs: PerFamily<BTreeSet<IpNet>>,
-    interfaces: BTreeSet<u32>,
+    interfaces: BTreeMap<u32, InterfaceEntry>,
 }
 
 impl Prefixes {
@@ -57,10 +57,10 @@ impl Prefixes {
                 check(service_cidrs_map(*family), surplus, capacity::SERVICE_CIDRS)?;
                 self.cidrs[*family] = nets.iter().map(IpNet::trunc).collect();
             }
-            Write::PutWorkloadInterface(index) => {
-                let others = self.interfaces.iter().filter(|it| *it != index).count();
+            Write::PutInterface(index, entry) => {
+                let others = self.interfaces.keys().filter(|it| *it != index).count();
                 check(map::INTERFACES, others, capacity::INTERFACES)?;
-                self.interfaces.insert(*index);
+                self.interfaces.insert(*index, *entry);
             }
             Write::DeleteInterface(index) => {
                 self.interfaces.remove(index);
@@ -80,7 +80,7 @@ impl Prefixes {
         snapshot.source_ranges.clone_from(&self.ranges);
         snapshot.clients.clone_from(&self.clients);
         snapshot.service_cidrs = self.cidrs.iter().flat_map(|(_, nets)| nets).copied().collect();
-        snapshot.workload_interfaces.clone_from(&self.interfaces);
+        snapshot.interfaces.clone_from(&self.interfaces);
     }
 }
 

@@ -7,19 +7,22 @@
 mod access;
 mod counters;
 mod family;
+mod flows;
 mod prefixes;
 #[cfg(test)]
 mod tests;
 
 pub use counters::Counters;
+pub use flows::KernelFlows;
 
 use std::fmt;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
+use lb_common::abi::interface::{self, Interface};
+use lb_common::abi::map;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::service::{self, Service, Slot};
-use lb_common::abi::{interface, map};
 use lb_common::net::{Addr4, Addr6, Family};
 
 use self::access::{absent_is_fine, invalid, mapped, refused, refused_at, sized, typed};
@@ -30,6 +33,7 @@ use super::{
     BackendId, Capacities, MapError, Maps, ReadBack, ServiceEntry, ServiceId, ServiceState,
     Snapshot, Write,
 };
+use crate::plan::InterfaceEntry;
 
 /// The maps of one datapath.
 pub struct KernelMaps {
@@ -38,7 +42,7 @@ pub struct KernelMaps {
     services: MappedArray<Service>,
     slots: MappedArray<Slot>,
     names: HashMap<MapData, u32, ServiceName>,
-    interfaces: HashMap<MapData, u32, u32>,
+    interfaces: HashMap<MapData, u32, Interface>,
     interface_capacity: u32,
     counters: Counters,
 }
@@ -156,8 +160,8 @@ impl Maps for KernelMaps {
             Write::PutServiceCidrs(family, nets) => {
                 of!(self, family, it => it.prefixes.put_cidrs(nets))
             }
-            Write::PutWorkloadInterface(index) => {
-                let inserted = self.interfaces.insert(index, interface::flags::WORKLOAD, 0);
+            Write::PutInterface(index, entry) => {
+                let inserted = self.interfaces.insert(index, to_interface(entry), 0);
                 inserted.map_err(refused_at(map::INTERFACES, self.interface_capacity))
             }
             Write::DeleteInterface(index) => {
@@ -197,10 +201,8 @@ impl ReadBack for KernelMaps {
             }
         }
         for item in &self.interfaces {
-            let (index, flags) = item.map_err(refused(map::INTERFACES))?;
-            if flags & interface::flags::WORKLOAD != 0 {
-                snapshot.workload_interfaces.insert(index);
-            }
+            let (index, value) = item.map_err(refused(map::INTERFACES))?;
+            snapshot.interfaces.insert(index, from_interface(&value));
         }
         Ok(snapshot)
     }
@@ -228,4 +230,21 @@ fn from_service(value: &Service) -> Option<ServiceEntry> {
     let usable = flags & service::flags::USABLE != 0;
     let entry = ServiceEntry { cluster, local, usable, affinity_s };
     (flags & service::flags::IN_USE != 0).then_some(entry)
+}
+
+fn to_interface(entry: &InterfaceEntry) -> Interface {
+    Interface {
+        flags: if entry.workload { interface::flags::WORKLOAD } else { 0 },
+        v4: entry.v4.map(|ip| Addr4::from_octets(ip.octets())).unwrap_or_default(),
+        v6: entry.v6.map(|ip| Addr6::from_octets(ip.octets())).unwrap_or_default(),
+    }
+}
+
+fn from_interface(value: &Interface) -> InterfaceEntry {
+    let Interface { flags, v4, v6 } = *value;
+    InterfaceEntry {
+        workload: flags & interface::flags::WORKLOAD != 0,
+        v4: (v4 != Addr4::default()).then(|| v4.octets().into()),
+        v6: (v6 != Addr6::default()).then(|| v6.octets().into()),
+    }
 }

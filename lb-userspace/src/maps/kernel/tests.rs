@@ -1,5 +1,6 @@
 //! The same writes to maps in the kernel and in memory. Needs root: it creates maps.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -16,17 +17,21 @@ use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::SlotRange;
 use lb_common::abi::{capacity, counter};
 use lb_common::clock::Ticks;
+use lb_common::decide::state::Timeouts;
 use lb_common::net::{Address, Port, protocol};
 use nix::mount::{MsFlags, mount, umount};
 
 use super::*;
+use crate::datapath;
+use crate::datapath::load::{Datapath, Globals};
+use crate::flows::{Stage, Sweep, Tally};
 use crate::maps::fake::Fake;
 use crate::maps::{
-    AddressEntry, BackendEntry, FrontendEntry, addresses_map, backends_map, clients_map, flows_map,
-    frontends_map, service_cidrs_map, source_ranges_map,
+    AddressEntry, BackendEntry, FlowTable as _, FrontendEntry, addresses_map, backends_map,
+    clients_map, flows_map, frontends_map, service_cidrs_map, source_ranges_map,
 };
 use crate::model::Protocol;
-use crate::plan::{Client, FrontendAddress};
+use crate::plan::{Client, FrontendAddress, InterfaceEntry};
 
 /// `BPF_F_MMAPABLE`, since Linux 5.5.
 const MMAPABLE: u32 = 1 << 10;
@@ -88,7 +93,7 @@ fn kernel_maps() -> KernelMaps {
     names.pin(pins.path(map::SERVICE_NAMES)).unwrap();
     let counters = PerCpuArray::<_, u64>::create(counter::CAPACITY, 0).unwrap();
     counters.pin(pins.path(map::COUNTERS)).unwrap();
-    let interfaces = HashMap::<_, u32, u32>::create(8, 0).unwrap();
+    let interfaces = HashMap::<_, u32, Interface>::create(8, 0).unwrap();
     interfaces.pin(pins.path(map::INTERFACES)).unwrap();
     KernelMaps::from_pins(pins.0.path()).unwrap()
 }
@@ -146,6 +151,10 @@ fn nets(prefixes: &[&str]) -> Vec<IpNet> {
     prefixes.iter().map(|prefix| net(prefix)).collect()
 }
 
+fn interface(v4: &str, v6: &str) -> InterfaceEntry {
+    InterfaceEntry { workload: false, v4: v4.parse().ok(), v6: v6.parse().ok() }
+}
+
 /// What is written of addresses, prefixes and interfaces, while service 1 is guarded and closed.
 fn prefix_writes() -> Vec<Write> {
     let (pod, node) =
@@ -180,8 +189,13 @@ fn prefix_writes() -> Vec<Write> {
         Write::PutServiceCidrs(Family::V6, nets(&["fd97::/64", "fd98::/112"])),
         Write::PutServiceCidrs(Family::V4, vec![net("10.96.0.0/16"); 8]),
         Write::PutServiceCidrs(Family::V4, vec![]),
-        Write::PutWorkloadInterface(7),
-        Write::PutWorkloadInterface(u32::MAX),
+        Write::PutInterface(0, interface("192.168.0.11", "fd00::11")),
+        Write::PutInterface(7, InterfaceEntry { workload: true, ..InterfaceEntry::default() }),
+        Write::PutInterface(u32::MAX, interface("10.244.1.0", "::1")),
+        Write::PutInterface(
+            7,
+            InterfaceEntry { workload: true, ..interface("10.0.0.1", "fd00::1") },
+        ),
         Write::DeleteInterface(7),
         Write::DeleteInterface(7),
     ]
@@ -331,6 +345,95 @@ fn what_the_array_holds_is_what_a_system_call_reads() {
 }
 
 #[test]
+fn a_sweep_removes_what_is_over_and_leaves_the_rest_as_it_is() {
+    const MANY: u16 = 5000;
+    if !can_create_maps() {
+        return;
+    }
+    let pins = Pins::new();
+    let object = datapath::pins::Pins::new(pins.0.path());
+    let capacities = Capacities { flows: 16_384, ..SMALL };
+    Datapath::load(&object, &capacities, Globals::default()).unwrap();
+    let flows = MapData::from_pin(object.map(map::FLOWS_V6)).unwrap();
+    let mut map =
+        HashMap::<_, FlowKey<Addr6>, Flow<Addr6>>::try_from(Map::from_map_data(flows).unwrap())
+            .unwrap();
+    let entry = |port: u16| {
+        let key = FlowKey {
+            src: Addr6::from_octets([1; 16]),
+            dst: Addr6::from_octets([2; 16]),
+            src_port: Port::from_host(port),
+            dst_port: Port::from_host(80),
+            protocol: protocol::UDP,
+            hook: Hook::Ingress as u8,
+            pad: [0; 2],
+        };
+        let seen = Ticks(if port.is_multiple_of(3) { 1000 } else { 1020 });
+        (key, flow_to(&key, seen))
+    };
+    for (key, flow) in (0..MANY).map(entry) {
+        map.insert(key, flow, 0).unwrap();
+    }
+    let table = KernelFlows::<Addr6>::from_pins(&object.maps()).unwrap();
+    assert_eq!(table.capacity(), 16_384);
+    let mut sweep = Sweep::new(table, || Ticks(1029), Timeouts::DEFAULT);
+    let walk = |sweep: &mut Sweep<_, _>| {
+        let mut tally = Tally::default();
+        while sweep.step::<Addr6>(&mut tally).unwrap() {}
+        (tally.entries[&Stage::New], tally.removed)
+    };
+    let over = (0..MANY).filter(|port| port.is_multiple_of(3)).count();
+    assert_eq!(walk(&mut sweep), (usize::from(MANY), over as u64));
+    assert_eq!(walk(&mut sweep), (usize::from(MANY) - over, 0));
+    let left: BTreeMap<_, _> = map.iter().map(Result::unwrap).collect();
+    let expected = (0..MANY).filter(|port| !port.is_multiple_of(3)).map(entry);
+    assert_eq!(left, expected.collect());
+}
+
+#[test]
+fn a_flow_is_taken_as_it_is_and_put_back_only_where_nothing_is() {
+    if !can_create_maps() {
+        return;
+    }
+    let pins = Pins::new();
+    pin_twins::<Addr4>(&pins);
+    let mut table = KernelFlows::<Addr4>::from_pins(pins.0.path()).unwrap();
+    let key = FlowKey {
+        src: Addr4::from_octets([1; 4]),
+        dst: Addr4::from_octets([2; 4]),
+        src_port: Port::from_host(1),
+        dst_port: Port::from_host(2),
+        protocol: protocol::UDP,
+        hook: Hook::Ingress as u8,
+        pad: [0; 2],
+    };
+    let (old, new) = (flow_to(&key, Ticks(1)), flow_to(&key, Ticks(2)));
+    assert_eq!((table.get(&key).unwrap(), table.take(&key).unwrap()), (None, None));
+    table.put_back(&key, &old).unwrap();
+    table.put_back(&key, &new).unwrap();
+    assert_eq!(table.take(&key).unwrap(), Some(old));
+    assert_eq!((table.get(&key).unwrap(), table.next_entries().unwrap()), (None, Some(vec![])));
+}
+
+fn flow_to<A: Address>(key: &FlowKey<A>, seen: Ticks) -> Flow<A> {
+    Flow {
+        packets: 3,
+        bytes: 180,
+        src: key.src,
+        dst: key.dst,
+        src_port: key.src_port,
+        dst_port: key.dst_port,
+        backend: 1,
+        generation: 2,
+        service: 3,
+        seen,
+        flags: 0,
+        state: 0,
+        pad: 0,
+    }
+}
+
+#[test]
 fn flows_and_counters_are_read() {
     if !can_create_maps() {
         return;
@@ -345,21 +448,7 @@ fn flows_and_counters_are_read() {
         hook: Hook::Egress as u8,
         pad: [0; 2],
     };
-    let flow = Flow {
-        packets: 3,
-        bytes: 180,
-        src: key.src,
-        dst: key.dst,
-        src_port: key.src_port,
-        dst_port: key.dst_port,
-        backend: 1,
-        generation: 2,
-        service: 3,
-        seen: Ticks(4),
-        flags: 0,
-        state: 0,
-        pad: 0,
-    };
+    let flow = flow_to(&key, Ticks(4));
     maps.v4.flows.insert(key, flow, 0).unwrap();
     assert_eq!(maps.flows().unwrap(), [FlowRow::new(&key, &flow)]);
     let on_each_cpu = vec![2; aya::util::nr_cpus().unwrap()];

@@ -1,11 +1,13 @@
 //! Who clients are, by detector: §4.3.
 
+use std::net::IpAddr;
+
 use super::planner::{planner, put_other_node, settled};
 use crate::model::fixture::node;
 use crate::model::{NamespacedName, Node, Outcome, ServiceCidr};
 use crate::netlink::Network;
 use crate::netlink::fixture::network;
-use crate::plan::{Client, Detector, Planner, Settings, Surroundings};
+use crate::plan::{Client, Detector, InterfaceEntry, Planner, Settings, Surroundings};
 use crate::store::{Event, Update};
 
 fn put(name: &str, pod_cidrs: &[&str]) -> Event {
@@ -44,7 +46,7 @@ fn planner_with(detector: Detector) -> Planner {
     settled(Settings { detector, ..Settings::default() }).into_planner()
 }
 
-/// `10.1.0.0/16 pod, …`, in order; then the interfaces.
+/// `10.1.0.0/16 pod, …`, in order; then the interfaces with pods behind them.
 fn text(surroundings: &Surroundings) -> (String, String) {
     let one = |(prefix, client): (&ipnet::IpNet, &Client)| {
         let flags = [(client.pod, " pod"), (client.node, " node"), (client.untold, " untold")];
@@ -52,9 +54,9 @@ fn text(surroundings: &Surroundings) -> (String, String) {
         format!("{prefix}{}", flags.collect::<String>())
     };
     let clients: Vec<_> = surroundings.clients.iter().map(one).collect();
-    let interfaces: Vec<_> =
-        surroundings.workload_interfaces.iter().map(ToString::to_string).collect();
-    (clients.join(", "), interfaces.join(" "))
+    let workloads = surroundings.interfaces.iter().filter(|(_, entry)| entry.workload);
+    let workloads: Vec<_> = workloads.map(|(index, _)| index.to_string()).collect();
+    (clients.join(", "), workloads.join(" "))
 }
 
 #[track_caller]
@@ -142,6 +144,46 @@ fn an_address_of_this_node_is_never_a_pods() {
     let surroundings = planner.take_surroundings().unwrap();
     let client = surroundings.clients[&"192.168.0.2/32".parse().unwrap()];
     assert_eq!(client, Client { node: true, ..Client::default() });
+}
+
+/// `7 192.168.0.2 2001:db8::1, …`: what masqueraded packets get that leave by interfaces.
+#[track_caller]
+fn check_sources(planner: &mut Planner, expected: &str) {
+    let interfaces = planner.take_surroundings().unwrap().interfaces;
+    let text = |(index, entry): (&u32, &InterfaceEntry)| {
+        let addresses = [entry.v4.map(IpAddr::from), entry.v6.map(IpAddr::from)];
+        addresses.iter().flatten().fold(index.to_string(), |line, ip| format!("{line} {ip}"))
+    };
+    assert_eq!(interfaces.iter().map(text).collect::<Vec<_>>().join(", "), expected);
+}
+
+const SOURCES: &str = "2 192.168.0.2 2001:db8::1, 3 10.1.1.1, 4 10.1.1.1, 5";
+
+#[test]
+fn each_interface_tells_the_source_of_what_is_masqueraded_there() {
+    let expected = format!("0 192.168.0.2 2001:db8::1, {SOURCES}");
+    check_sources(&mut two_nodes(Detector::Auto), &expected);
+    let mut blind = two_nodes(Detector::None);
+    check_sources(&mut blind, &expected.replace(", 5", ""));
+}
+
+#[test]
+fn the_nodes_own_source_is_the_first_address_of_its_node_object_that_it_has() {
+    let named = |addresses: &[&str]| {
+        let mut planner = planner_with(Detector::Auto);
+        planner.set_network(this_node().into());
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        let node = Node { name: "n1".into(), addresses, ..node("", "192.0.2.1") };
+        let name = NamespacedName::new("", "n1");
+        planner.apply(Event::Nodes(Update::Apply(name, Outcome::Usable(node, vec![]))));
+        planner
+    };
+    let own = |ips: &str| format!("0 {ips}, {SOURCES}");
+    check_sources(&mut named(&["192.0.2.7", "10.1.1.1"]), &own("10.1.1.1 2001:db8::1"));
+    let mut planner = named(&["10.1.1.1", "192.168.0.2"]);
+    check_sources(&mut planner, &own("10.1.1.1 2001:db8::1"));
+    planner.apply(put("n1", &[]));
+    check_sources(&mut planner, &own("192.168.0.2 2001:db8::1"));
 }
 
 #[test]
