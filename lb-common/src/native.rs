@@ -10,11 +10,12 @@ use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::flow::{Draft, Flow, FlowKey};
 use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
+use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use crate::clock::Ticks;
 use crate::csum;
 use crate::net::{Addr4, Addr6, Address};
@@ -146,8 +147,13 @@ pub struct MemoryTables {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The interface that packets come by; by default the one that the kernel's test runs come by.
     pub ifindex: u32,
+    /// Whether the node itself has sent the packets; by default so, as in the kernel's test runs.
+    pub is_own: bool,
     /// The setting [`MASQUERADE`](crate::abi::settings::MASQUERADE); by default none of its bits.
     pub masquerade: u32,
+    /// The setting [`MASQUERADE_PORTS`](crate::abi::settings::MASQUERADE_PORTS); by default the
+    /// agent's.
+    pub masquerade_ports: u32,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
     /// How many flow entries fit into each family's table; none by default means no limit.
@@ -167,7 +173,9 @@ impl Default for MemoryTables {
             slots: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             ifindex: LOOPBACK,
+            is_own: true,
             masquerade: 0,
+            masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             now: Cell::default(),
             flow_capacity: None,
             counters: RefCell::default(),
@@ -263,6 +271,7 @@ macro_rules! memory_tables {
     ($address:ty, $family:ident) => {
         impl Tables<$address> for MemoryTables {
             type Entry = Entry<$address>;
+            type Draft = Box<Draft<$address>>;
 
             fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
                 self.$family.flows.borrow().get(key).cloned()
@@ -275,6 +284,10 @@ macro_rules! memory_tables {
                 mode: Insert,
             ) -> Result<(), InsertError> {
                 self.$family.insert(key, flow, mode, self.flow_capacity)
+            }
+
+            fn draft(&self) -> Option<Self::Draft> {
+                Some(Box::default())
             }
 
             fn remove_flow(&self, key: &FlowKey<$address>) {
@@ -321,12 +334,24 @@ macro_rules! memory_tables {
                 self.$family.in_source_ranges(service, addr)
             }
 
-            fn interface(&self) -> u32 {
-                self.interfaces.get(&self.ifindex).map_or(0, |known| known.flags)
+            fn interface(&self, index: u32) -> Option<Interface> {
+                self.interfaces.get(&index).copied()
+            }
+
+            fn ifindex(&self) -> u32 {
+                self.ifindex
+            }
+
+            fn is_own(&self) -> bool {
+                self.is_own
             }
 
             fn masquerade(&self) -> u32 {
                 self.masquerade
+            }
+
+            fn masquerade_ports(&self) -> u32 {
+                self.masquerade_ports
             }
 
             fn now(&self) -> Ticks {

@@ -41,6 +41,9 @@ pub trait Address: Copy + Eq + core::fmt::Debug + 'static {
 
     /// The address of this family that `ip` is, if it is one.
     fn from_ip(ip: IpAddr) -> Option<Self>;
+
+    /// Which of two addresses is of this family.
+    fn of_family(v4: Addr4, v6: Addr6) -> Self;
 }
 
 /// An IPv4 address in network order.
@@ -124,6 +127,11 @@ impl Address for Addr4 {
             IpAddr::V6(_) => None,
         }
     }
+
+    #[inline(always)]
+    fn of_family(v4: Addr4, _: Addr6) -> Self {
+        v4
+    }
 }
 
 impl Address for Addr6 {
@@ -148,6 +156,11 @@ impl Address for Addr6 {
             IpAddr::V4(_) => None,
             IpAddr::V6(ip) => Some(Self::from_octets(ip.octets())),
         }
+    }
+
+    #[inline(always)]
+    fn of_family(_: Addr4, v6: Addr6) -> Self {
+        v6
     }
 }
 

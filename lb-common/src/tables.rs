@@ -3,12 +3,15 @@
 //! The kernel answers from BPF maps, tests from memory
 //! ([`native`](crate::native)).
 
+use core::ops::DerefMut;
+
 use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::flow::{Draft, Flow, FlowKey};
 use crate::abi::frontend::{Frontend, FrontendKey};
+use crate::abi::interface::Interface;
 use crate::abi::service::Service;
 use crate::clock::Ticks;
 use crate::net::Address;
@@ -17,6 +20,8 @@ use crate::net::Address;
 pub trait Tables<A: Address> {
     /// A handle on a live entry of `FLOWS`.
     type Entry: FlowEntry<A>;
+    /// A [`Draft`] on loan.
+    type Draft: DerefMut<Target = Draft<A>>;
 
     /// The flow entry at `key`.
     fn flow(&self, key: &FlowKey<A>) -> Option<Self::Entry>;
@@ -28,6 +33,9 @@ pub trait Tables<A: Address> {
         flow: &Flow<A>,
         mode: Insert,
     ) -> Result<(), InsertError>;
+
+    /// Room to make entries in, with whatever was left there; lent to one function at a time.
+    fn draft(&self) -> Option<Self::Draft>;
 
     /// Removes a flow entry, if it is there.
     fn remove_flow(&self, key: &FlowKey<A>);
@@ -63,12 +71,20 @@ pub trait Tables<A: Address> {
     /// Whether some source range of a service has this address.
     fn in_source_ranges(&self, service: u32, addr: A) -> bool;
 
-    /// What is known of the interface that the packet came by: bits of
-    /// [`flags`](crate::abi::interface::flags). Looked up when asked for.
-    fn interface(&self) -> u32;
+    /// What is known of an interface, or of [`NODE`](crate::abi::interface::NODE).
+    fn interface(&self, index: u32) -> Option<Interface>;
+
+    /// Ifindex of the interface that the packet came by at ingress, leaves by at egress.
+    fn ifindex(&self) -> u32;
+
+    /// Whether this node itself has sent the packet: it came by no interface.
+    fn is_own(&self) -> bool;
 
     /// The setting: bits of [`masquerade`](crate::abi::settings::masquerade).
     fn masquerade(&self) -> u32;
+
+    /// The setting [`MASQUERADE_PORTS`](crate::abi::settings::MASQUERADE_PORTS).
+    fn masquerade_ports(&self) -> u32;
 
     /// The time.
     fn now(&self) -> Ticks;

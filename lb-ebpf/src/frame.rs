@@ -42,6 +42,13 @@ pub(crate) fn interface(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).ifindex }
 }
 
+/// Ifindex of the interface that a packet came by which leaves now; 0 if the node has sent it.
+#[inline(always)]
+pub(crate) fn came_by(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is the skb that this program was called with.
+    unsafe { (*ctx.skb.skb).ingress_ifindex }
+}
+
 /// A pointer to packet bytes that were checked to be there.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked(*const u8);

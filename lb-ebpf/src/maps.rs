@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_map;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
-use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
@@ -53,6 +53,14 @@ pub(crate) static FLOWS_V4: LruHashMap<FlowKey<Addr4>, Flow<Addr4>, { capacity::
 #[btf_map]
 pub(crate) static FLOWS_V6: LruHashMap<FlowKey<Addr6>, Flow<Addr6>, { capacity::FLOWS as usize }> =
     LruHashMap::new();
+
+/// Not pinned: it holds nothing between two packets.
+#[btf_map]
+pub(crate) static DRAFT_V4: PerCpuArray<Draft<Addr4>, 1> = PerCpuArray::new();
+
+/// Not pinned: it holds nothing between two packets.
+#[btf_map]
+pub(crate) static DRAFT_V6: PerCpuArray<Draft<Addr6>, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { counter::CAPACITY as usize }> = PerCpuArray::new();

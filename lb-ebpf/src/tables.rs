@@ -8,10 +8,12 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
-use lb_common::abi::flow::{Flow, FlowKey};
+use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::Service;
+use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -22,6 +24,10 @@ use crate::{frame, maps};
 /// this name.
 #[unsafe(no_mangle)]
 static MASQUERADE: u32 = 0;
+
+/// The setting [`MASQUERADE_PORTS`](lb_common::abi::settings::MASQUERADE_PORTS), likewise.
+#[unsafe(no_mangle)]
+static MASQUERADE_PORTS: u32 = packed_ports(DEFAULT_MASQUERADE_PORTS);
 
 /// The kernel's maps, asked for one packet.
 pub(crate) struct KernelTables<'a> {
@@ -73,9 +79,10 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident) => {
-        impl Tables<$address> for KernelTables<'_> {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident) => {
+        impl<'a> Tables<$address> for KernelTables<'a> {
             type Entry = Entry<$address>;
+            type Draft = &'a mut Draft<$address>;
 
             #[inline(always)]
             fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
@@ -97,6 +104,14 @@ macro_rules! kernel_tables {
                     EEXIST => InsertError::Exists,
                     _ => InsertError::Refused,
                 })
+            }
+
+            #[inline(always)]
+            fn draft(&self) -> Option<Self::Draft> {
+                let value = maps::$draft.get_ptr_mut(0)?;
+                // SAFETY: the value belongs to this CPU, and programs of one CPU at TC do not
+                // interrupt each other; within one, it is lent to one function at a time.
+                Some(unsafe { &mut *value })
             }
 
             #[inline(always)]
@@ -164,10 +179,20 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
-            fn interface(&self) -> u32 {
-                let ifindex = frame::interface(self.ctx);
+            fn interface(&self, index: u32) -> Option<Interface> {
+                let value = maps::INTERFACES.get_ptr(index)?;
                 // SAFETY: as in `Entry::load`.
-                maps::INTERFACES.get_ptr(ifindex).map_or(0, |known| unsafe { (*known).flags })
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn ifindex(&self) -> u32 {
+                frame::interface(self.ctx)
+            }
+
+            #[inline(always)]
+            fn is_own(&self) -> bool {
+                frame::came_by(self.ctx) == 0
             }
 
             #[inline(always)]
@@ -175,6 +200,12 @@ macro_rules! kernel_tables {
                 // SAFETY: a static that only the loader writes, before the program is. Volatile, or
                 // the compiler would take the value that stands here for the one it will have.
                 unsafe { core::ptr::read_volatile(&raw const MASQUERADE) }
+            }
+
+            #[inline(always)]
+            fn masquerade_ports(&self) -> u32 {
+                // SAFETY: as in `masquerade`.
+                unsafe { core::ptr::read_volatile(&raw const MASQUERADE_PORTS) }
             }
 
             #[inline(always)]
@@ -199,6 +230,7 @@ kernel_tables!(
     FRONTENDS_V4,
     BACKENDS_V4,
     FLOWS_V4,
+    DRAFT_V4,
     AFFINITY_V4,
     CLIENTS_V4,
     SRC_RANGES_V4,
@@ -210,6 +242,7 @@ kernel_tables!(
     FRONTENDS_V6,
     BACKENDS_V6,
     FLOWS_V6,
+    DRAFT_V6,
     AFFINITY_V6,
     CLIENTS_V6,
     SRC_RANGES_V6,

@@ -50,7 +50,7 @@ counters! {
     DropSourceRange = 8, "drop_source_range";
     /// Dropped: a slot names a backend that is not there.
     DropDanglingSlot = 9, "drop_dangling_slot";
-    /// Dropped: every backend tried is taken by another live flow of the same client port.
+    /// Dropped: other live flows hold the client's port towards the backend, and every other port tried.
     DropFlowClash = 10, "drop_flow_clash";
     /// Dropped: the entry for the answers could not be inserted.
     DropFlowTable = 11, "drop_flow_table";
@@ -60,6 +60,12 @@ counters! {
     RejectUnknownPort = 13, "reject_unknown_port";
     /// Dropped: the address is one for ClusterIPs, but no service has it.
     DropUnallocated = 14, "drop_unallocated";
+    /// Dropped: no source port is free to masquerade the flow with.
+    DropMasqueradePorts = 15, "drop_masquerade_ports";
+    /// Dropped: neither the interface nor the node has an address to masquerade the flow with.
+    DropMasqueradeAddress = 16, "drop_masquerade_address";
+    /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
+    DropStrayReset = 17, "drop_stray_reset";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -18,7 +18,7 @@ pub enum Hook {
 
 /// Key: who talks to whom, as the packet says before the rewrite, and at which hook it is seen.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey<A> {
     /// Source address.
     pub src: A,
@@ -87,15 +87,16 @@ fn mix(mut x: u64) -> u64 {
 
 /// Value: the rewrite, whose flow it is, and what has been seen of it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow<A> {
     /// Packets translated by this entry. Written without a lock: two CPUs at once may lose one.
     pub packets: u64,
     /// Bytes of those packets, from the network header on; as exact as `packets`.
     pub bytes: u64,
-    /// The source address to write, if [`flags::SET_SRC`].
+    /// The source address to write, if [`flags::SET_SRC`]. A leg's field that is not written holds
+    /// what the client dialled.
     pub src: A,
-    /// The destination address to write, if [`flags::SET_DST`].
+    /// The destination address to write, if [`flags::SET_DST`]; else as with `src`.
     pub dst: A,
     /// The source port to write with it, network order.
     pub src_port: Port,
@@ -118,6 +119,30 @@ pub struct Flow<A> {
 }
 
 impl<A: Address> Flow<A> {
+    /// Makes `other` the other direction's entry, at [`partner`](Self::partner), where `key` is this
+    /// entry's own key: it writes back what this one overwrites. No packet has met it yet.
+    #[inline(always)]
+    pub fn mirror(&self, key: &FlowKey<A>, other: &mut Self) {
+        *other = *self;
+        other.packets = 0;
+        other.bytes = 0;
+        other.src = self.dst;
+        other.src_port = self.dst_port;
+        other.dst = self.src;
+        other.dst_port = self.src_port;
+        other.flags = (self.flags & !(flags::SET_SRC | flags::SET_DST)) ^ flags::REPLY;
+        if self.flags & flags::SET_DST != 0 {
+            other.flags |= flags::SET_SRC;
+            other.src = key.dst;
+            other.src_port = key.dst_port;
+        }
+        if self.flags & flags::SET_SRC != 0 {
+            other.flags |= flags::SET_DST;
+            other.dst = key.src;
+            other.dst_port = key.src_port;
+        }
+    }
+
     /// Puts this entry's rewrite into `key`.
     #[inline(always)]
     pub fn rewrite(&self, key: &mut FlowKey<A>) {
@@ -139,9 +164,31 @@ impl<A: Address> Flow<A> {
             (0, true) => Hook::Egress,
             _ => Hook::Ingress,
         };
-        let mut rewritten = *key;
-        self.rewrite(&mut rewritten);
-        rewritten.reversed(hook)
+        let (sets_src, sets_dst) =
+            (self.flags & flags::SET_SRC != 0, self.flags & flags::SET_DST != 0);
+        FlowKey {
+            src: if sets_dst { self.dst } else { key.dst },
+            dst: if sets_src { self.src } else { key.src },
+            src_port: if sets_dst { self.dst_port } else { key.dst_port },
+            dst_port: if sets_src { self.src_port } else { key.src_port },
+            protocol: key.protocol,
+            hook: hook as u8,
+            pad: [0; 2],
+        }
+    }
+
+    /// Whether this entry rewrites anything.
+    #[must_use]
+    #[inline(always)]
+    pub fn writes(&self) -> bool {
+        self.flags & (flags::SET_SRC | flags::SET_DST) != 0
+    }
+
+    /// Whether this entry belongs to the backend's side of a flow: between it and this node.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_leg(&self) -> bool {
+        self.flags & flags::LEG != 0
     }
 
     /// Whether this entry translates answers: its packets come from the backend.
@@ -165,6 +212,9 @@ pub mod flags {
     /// The backend must see an address of this node instead of the client's: decided here, done by
     /// an entry at the egress hook.
     pub const MASQUERADE: u16 = 1 << 4;
+    /// The packet is between this node and the backend: requests leave, answers come. Its state is
+    /// told by the entries at the client's side, which alone decide.
+    pub const LEG: u16 = 1 << 5;
 }
 
 /// Bits of [`Flow::state`]: what has been seen of the flow so far, in either direction.
@@ -177,6 +227,21 @@ pub mod state {
     pub const SERVER_FIN: u8 = 1 << 2;
     /// Either side sent a RST.
     pub const RESET: u8 = 1 << 3;
+}
+
+/// Room for the entries of one flow while they are made: they do not fit on the stack of a program.
+/// Each CPU has one of each family, in a map that nobody else reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draft<A> {
+    /// The entry at hand.
+    pub flow: Flow<A>,
+    /// Its partner.
+    pub mirrored: Flow<A>,
+    /// Where the partner is.
+    pub partner: FlowKey<A>,
+    /// Where another entry is.
+    pub other: FlowKey<A>,
 }
 
 assert_layout!(FlowKey<Addr4>, 16, Addr4, Addr4, Port, Port, u8, u8, [u8; 2]);
@@ -215,6 +280,8 @@ assert_layout!(
     u8,
     u8
 );
+assert_layout!(Draft<Addr4>, 128, Flow<Addr4>, Flow<Addr4>, FlowKey<Addr4>, FlowKey<Addr4>);
+assert_layout!(Draft<Addr6>, 224, Flow<Addr6>, Flow<Addr6>, FlowKey<Addr6>, FlowKey<Addr6>);
 
 #[cfg(test)]
 mod tests {

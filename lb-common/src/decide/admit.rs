@@ -1,20 +1,17 @@
-//! The slow path: a packet without a flow, decided once and remembered.
+//! The slow path of packets that enter: one without a flow, decided once and remembered.
 //!
-//! [`let_in`] finds out who asks, once; [`judge`] chooses a backend and [`keep`] inserts the entries,
-//! until they fit. Each is a call of its own: together their values would not fit on the 512 bytes of
-//! stack next to the fast path's, which need not carry them either.
+//! [`let_in`] finds out who asks, [`judge`] chooses a backend and [`keep`] inserts the entries. Each is
+//! a call of its own: together their values would not fit on the 512 bytes of stack next to the fast
+//! path's, which need not carry them either.
 
 use super::client::Client;
-use super::{Translation, dial, masquerade, select, state};
+use super::{Translation, dial, entries, masquerade, ports, select, state};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
 use crate::abi::frontend::{self, Frontend};
 use crate::net::Address;
 use crate::parse::Headers;
-use crate::tables::{FlowEntry, Insert, InsertError, Tables};
-
-/// How many backends are tried when a live flow of the same client port holds the first.
-const ATTEMPTS: u32 = 4;
+use crate::tables::{FlowEntry, Insert, Tables};
 
 /// What is known and decided of a new flow, beyond its new destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +29,6 @@ struct Decision {
 }
 
 /// Decides on the first packet of a flow: whose it is, where it goes; inserts its entries.
-///
-/// The entry for the answers comes first, and without it the packet does not leave (I3).
 #[inline(always)]
 pub(super) fn admit<A: Address, T: Tables<A>>(
     tables: &T,
@@ -42,33 +37,51 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
     bytes: u32,
 ) -> Translation {
     let key = &headers.key;
-    let frontend = match dial::frontend(tables, key) {
-        Ok(frontend) => frontend,
+    let mut decision = Decision::default();
+    let decided = match dial::frontend(tables, key) {
+        Ok(frontend) => {
+            decision.frontend = frontend;
+            let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))
+        }
+        Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
+            if !is_in_the_way(tables, key, &mut decision) {
+                return Translation::None;
+            }
+            Ok(())
+        }
         Err(translation) => return translation,
     };
-    let mut decision = Decision { frontend, ..Decision::default() };
-    if let Err(reason) = let_in(tables, key, &mut decision) {
-        return Translation::Drop(reason);
+    match decided.and_then(|()| keep(tables, headers, new, &decision, bytes)) {
+        Ok(()) => Translation::Rewrite,
+        Err(Counter::RejectNoEndpoint) => Translation::Reject(Counter::RejectNoEndpoint),
+        Err(reason) => Translation::Drop(reason),
     }
-    for attempt in 0..ATTEMPTS {
-        if let Err(reason) = judge(tables, key, new, attempt, &mut decision) {
-            return refusal(reason);
-        }
-        match keep(tables, key, new, &decision, headers.tcp_flags, bytes) {
-            Ok(true) => return Translation::Rewrite,
-            Ok(false) => {}
-            Err(reason) => return Translation::Drop(reason),
-        }
-    }
-    Translation::Drop(Counter::DropFlowClash)
 }
 
-#[inline(always)]
-fn refusal(reason: Counter) -> Translation {
-    match reason {
-        Counter::RejectNoEndpoint => Translation::Reject(reason),
-        _ => Translation::Drop(reason),
+/// Whether a live flow of ours is in the way of a connection to somebody who is no frontend: one
+/// through a frontend, from the same port to the same backend, who could not tell the two apart.
+/// `decision` becomes that flow's. One that is over is forgotten.
+#[inline(never)]
+fn is_in_the_way<A: Address, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    decision: &mut Decision,
+) -> bool {
+    let answers = key.reversed(Hook::Egress);
+    let Some(entry) = tables.flow(&answers) else { return false };
+    let flow = entry.load();
+    if flow.is_leg() {
+        return false;
     }
+    if !state::is_live(&flow, key.protocol, tables.now()) {
+        entries::forget(tables, &answers, &entry);
+        tables.count(Counter::PassClosedFlow);
+        return false;
+    }
+    decision.frontend.service = flow.service;
+    decision.backend = flow.backend;
+    decision.generation = flow.generation;
+    true
 }
 
 /// Finds out who asks, and refuses a client that is in none of the source ranges.
@@ -94,13 +107,12 @@ fn judge<A: Address, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     new: &mut FlowKey<A>,
-    attempt: u32,
     decision: &mut Decision,
 ) -> Result<(), Counter> {
     let frontend = decision.frontend;
     let service = tables.service(frontend.service).ok_or(Counter::RejectNoEndpoint)?;
     let list = decision.client.list(frontend);
-    let chosen = select::select(tables, key, frontend.service, &service, list, attempt)?;
+    let chosen = select::select(tables, key, frontend.service, &service, list)?;
     new.dst = chosen.backend.addr;
     new.dst_port = chosen.backend.port;
     decision.backend = chosen.id;
@@ -111,74 +123,49 @@ fn judge<A: Address, T: Tables<A>>(
     Ok(())
 }
 
-/// Inserts the entries of a flow from `key`, whose packets become `new`; `false` if the answers'
-/// place is taken by a live flow through another frontend, which must not be overwritten.
+/// Inserts the entries of a flow whose packets go to the destination of `new`, which becomes what they
+/// are rewritten to. If another flow of the client's port is in the way, this one gets another.
+///
+/// The entry for the answers comes first, and without it the packet does not leave (I3).
 #[inline(never)]
 fn keep<A: Address, T: Tables<A>>(
     tables: &T,
-    key: &FlowKey<A>,
-    new: &FlowKey<A>,
+    headers: &Headers<A>,
+    new: &mut FlowKey<A>,
     decision: &Decision,
-    tcp_flags: u8,
     bytes: u32,
-) -> Result<bool, Counter> {
-    let mut flow = Flow {
-        packets: 0,
-        bytes: 0,
-        src: key.dst,
+) -> Result<(), Counter> {
+    let key = &headers.key;
+    let mut draft = tables.draft().ok_or(Counter::DropFlowTable)?;
+    draft.flow = Flow {
+        packets: 1,
+        bytes: u64::from(bytes),
+        src: key.src,
         dst: new.dst,
-        src_port: key.dst_port,
+        src_port: key.src_port,
         dst_port: new.dst_port,
         backend: decision.backend,
         generation: decision.generation,
         service: decision.frontend.service,
         seen: tables.now(),
-        flags: decision.flags | flags::SET_SRC | flags::REPLY,
+        flags: decision.flags | flags::SET_DST,
         // A packet that ends a connection we know nothing of must not look like the start of one.
-        state: state::after(0, false, tcp_flags),
+        state: state::after(0, false, headers.tcp_flags),
         pad: 0,
     };
-    if !expect_answers(tables, &new.reversed(Hook::Egress), &flow)? {
-        return Ok(false);
+    for attempt in 0..ports::ATTEMPTS {
+        if attempt > 0 {
+            draft.flow.flags |= flags::SET_SRC;
+            draft.flow.src_port = ports::offer(tables, key, attempt);
+        }
+        if entries::expect_answers(tables, key, &mut draft)? {
+            tables.count(match tables.insert_flow(key, &draft.flow, Insert::Replace) {
+                Ok(()) => Counter::NewFlow,
+                Err(_) => Counter::FlowNotKept,
+            });
+            draft.flow.rewrite(new);
+            return Ok(());
+        }
     }
-    flow.flags = decision.flags | flags::SET_DST;
-    flow.packets = 1;
-    flow.bytes = u64::from(bytes);
-    tables.count(match tables.insert_flow(key, &flow, Insert::Replace) {
-        Ok(()) => Counter::NewFlow,
-        Err(_) => Counter::FlowNotKept,
-    });
-    Ok(true)
-}
-
-/// Inserts the entry `answer` that translates the answers; `false` if its place is taken by a live
-/// flow through another frontend, which must not be overwritten.
-#[inline(always)]
-fn expect_answers<A: Address, T: Tables<A>>(
-    tables: &T,
-    key: &FlowKey<A>,
-    answer: &Flow<A>,
-) -> Result<bool, Counter> {
-    match tables.insert_flow(key, answer, Insert::IfAbsent) {
-        Ok(()) => return Ok(true),
-        Err(InsertError::Refused) => return Err(Counter::DropFlowTable),
-        Err(InsertError::Exists) => {}
-    }
-    if is_taken(tables, key, answer) {
-        return Ok(false);
-    }
-    match tables.insert_flow(key, answer, Insert::Replace) {
-        Ok(()) => Ok(true),
-        Err(_) => Err(Counter::DropFlowTable),
-    }
-}
-
-/// Whether the entry at `key` belongs to another frontend's flow that is still alive.
-#[inline(always)]
-fn is_taken<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, answer: &Flow<A>) -> bool {
-    tables.flow(key).is_some_and(|entry| {
-        let there = entry.load();
-        let same_frontend = there.src == answer.src && there.src_port == answer.src_port;
-        !same_frontend && state::is_live(&there, key.protocol, answer.seen)
-    })
+    Err(Counter::DropFlowClash)
 }

@@ -20,7 +20,8 @@ impl Client {
         if known.is_any_of(POD | NODE) {
             return known;
         }
-        match tables.interface() & interface::flags::WORKLOAD {
+        let interface = tables.interface(tables.ifindex()).unwrap_or_default();
+        match interface.flags & interface::flags::WORKLOAD {
             0 => known,
             _ => Self(POD),
         }

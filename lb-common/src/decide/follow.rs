@@ -1,6 +1,6 @@
 //! The fast path: what an entry of `FLOWS` says about a packet.
 
-use super::state;
+use super::{entries, state};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
 use crate::net::{Address, protocol};
@@ -12,8 +12,9 @@ use crate::tables::{FlowEntry, Tables};
 pub(super) enum Follow {
     /// Apply the entry's rewrite.
     Rewrite,
-    /// There is an entry, but the packet belongs to a connection that is not ours.
-    NotOurs,
+    /// There is an entry, but the packet goes on as it is: it belongs to a connection that is not
+    /// ours, or to one of ours that is not rewritten here.
+    Leave,
     /// No entry, or one that must not be followed any more.
     Decide,
 }
@@ -29,23 +30,34 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
 ) -> Follow {
     let Some(entry) = tables.flow(key) else { return Follow::Decide };
     let flow = entry.load();
-    let is_reply = flow.is_reply();
-    if is_reply && state::answers_another_connection(flow.state, tcp_flags) {
-        forget(tables, key, &entry);
-        return Follow::NotOurs;
+    if !flow.is_leg() {
+        let is_reply = flow.is_reply();
+        if is_reply && state::answers_another_connection(flow.state, tcp_flags) {
+            entries::forget(tables, key, &entry);
+            tables.count(Counter::PassClosedFlow);
+            return Follow::Leave;
+        }
+        if !is_reply && must_decide_anew(tables, key.protocol, &flow, tcp_flags) {
+            if key.protocol == protocol::TCP {
+                entries::forget(tables, key, &entry);
+            }
+            return Follow::Decide;
+        }
+        let next = state::after(flow.state, is_reply, tcp_flags);
+        if next != flow.state {
+            entry.set_state(next);
+            entries::tell(tables, key, &entry);
+        }
     }
-    if !is_reply && must_decide_anew(tables, key.protocol, &flow, tcp_flags) {
-        return Follow::Decide;
+    let now = tables.now();
+    entry.record(bytes, now);
+    if flow.seen != now {
+        entries::heal(tables, key, &entry);
     }
-    let next = state::after(flow.state, is_reply, tcp_flags);
-    if next != flow.state {
-        entry.set_state(next);
-        tell_partner(tables, key, &entry);
-    }
-    entry.record(bytes, tables.now());
     // Read again, not kept: a copy would lie on the stack across the calls above.
-    entry.load().rewrite(new);
-    Follow::Rewrite
+    let flow = entry.load();
+    flow.rewrite(new);
+    if flow.writes() { Follow::Rewrite } else { Follow::Leave }
 }
 
 /// Whether a packet from the client may not follow its entry: a new connection (or association) on a
@@ -63,24 +75,4 @@ fn must_decide_anew<A: Address, T: Tables<A>>(
                 || !tables.backend(flow.backend).is_some_and(|b| b.exists(flow.generation)));
     }
     !tables.backend(flow.backend).is_some_and(|b| b.serves(flow.generation))
-}
-
-/// Lets the entry of the other direction know what was seen in this one.
-///
-/// Rare, and a call of its own: the fast path need not carry its stack.
-#[inline(never)]
-fn tell_partner<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry: &T::Entry) {
-    let flow = entry.load();
-    if let Some(partner) = tables.flow(&flow.partner(key)) {
-        partner.set_state(partner.load().state | flow.state);
-    }
-}
-
-/// Removes a flow in both directions: its port has been taken by another connection.
-#[inline(never)]
-fn forget<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry: &T::Entry) {
-    let partner = entry.load().partner(key);
-    tables.remove_flow(key);
-    tables.remove_flow(&partner);
-    tables.count(Counter::PassClosedFlow);
 }

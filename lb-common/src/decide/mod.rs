@@ -1,14 +1,17 @@
 //! The decisions of the datapath: one implementation each (I1).
 //!
 //! A packet is looked up in `FLOWS`; a hit is applied ([`follow`]), a miss at ingress is decided
-//! once ([`admit`]) and remembered. [`ingress`] and [`egress`] are the two questions that the hooks
-//! ask.
+//! once ([`admit`]) and remembered, a miss at egress may still be of a flow of ours ([`leave`]).
+//! [`ingress`] and [`egress`] are the two questions that the hooks ask.
 
 mod admit;
 mod client;
 mod dial;
+mod entries;
 mod follow;
+mod leave;
 mod masquerade;
+mod ports;
 mod select;
 pub mod state;
 
@@ -106,10 +109,10 @@ fn translate<A: Wire, T: Tables<A>>(
 ) -> Translation {
     match follow::follow(tables, &headers.key, new, headers.tcp_flags, bytes) {
         Follow::Rewrite => Translation::Rewrite,
-        Follow::NotOurs => Translation::None,
+        Follow::Leave => Translation::None,
         Follow::Decide => match hook {
             Hook::Ingress => admit::admit(tables, headers, new, bytes),
-            Hook::Egress => Translation::None,
+            Hook::Egress => leave::leave(tables, headers, new, bytes),
         },
     }
 }

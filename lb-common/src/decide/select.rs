@@ -44,8 +44,8 @@ pub(super) struct Chosen<A> {
     pub(super) backend: Backend<A>,
 }
 
-/// The backend for a new flow with `key` to the service `id`, `attempt` slots further than the one
-/// its hash falls on. A client with affinity keeps its backend at the first attempt.
+/// The backend for a new flow with `key` to the service `id`: the one that a client with affinity was
+/// given last, else the one that its hash falls on.
 #[inline(always)]
 pub(super) fn select<A: Address, T: Tables<A>>(
     tables: &T,
@@ -53,7 +53,6 @@ pub(super) fn select<A: Address, T: Tables<A>>(
     id: u32,
     service: &Service,
     list: List,
-    attempt: u32,
 ) -> Result<Chosen<A>, Counter> {
     let range = list.range(service);
     if range.count() == 0 {
@@ -64,13 +63,13 @@ pub(super) fn select<A: Address, T: Tables<A>>(
         });
     }
     if service.affinity_s == 0 {
-        return by_hash(tables, range, key.hash(), attempt);
+        return by_hash(tables, range, key.hash());
     }
     let now = tables.now();
     let client = AffinityKey { client: key.src, service: id };
     let chosen = match sticky(tables, &client, service.affinity_s, list, now) {
-        Some(chosen) if attempt == 0 => chosen,
-        _ => by_hash(tables, range, key.hash(), attempt)?,
+        Some(chosen) => chosen,
+        None => by_hash(tables, range, key.hash())?,
     };
     let generation = chosen.backend.generation;
     tables.remember(&client, &Affinity { backend: chosen.id, generation, used: now });
@@ -96,7 +95,7 @@ fn sticky<A: Address, T: Tables<A>>(
     stays.then_some(Chosen { id: before.backend, backend })
 }
 
-/// The backend in the slot of `range` that `hash` falls on, `attempt` slots further.
+/// The backend in the slot of `range` that `hash` falls on.
 ///
 /// The same hash falls on the same slot on every node and after every restart, so that a lost
 /// flow entry is made again as it was.
@@ -105,11 +104,8 @@ fn by_hash<A: Address, T: Tables<A>>(
     tables: &T,
     range: SlotRange,
     hash: u32,
-    attempt: u32,
 ) -> Result<Chosen<A>, Counter> {
-    let count = range.count();
-    let scaled = ((u64::from(hash) * u64::from(count)) >> 32) as u32;
-    let slot = (scaled + attempt) % count;
+    let slot = ((u64::from(hash) * u64::from(range.count())) >> 32) as u32;
     let id = tables.slot(range.offset() + slot).ok_or(Counter::DropDanglingSlot)?;
     match tables.backend(id) {
         Some(backend) if backend.exists(backend.generation) => Ok(Chosen { id, backend }),

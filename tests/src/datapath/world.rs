@@ -111,8 +111,18 @@ impl World {
     /// All packets of a test come by the one with ifindex 1.
     #[must_use]
     pub fn interface(mut self, ifindex: u32, flags: u32) -> Self {
-        let known = Interface { flags, ..Interface::default() };
-        self.tables.interfaces.insert(ifindex, known);
+        self.tables.interfaces.entry(ifindex).or_default().flags = flags;
+        self
+    }
+
+    /// Gives an interface, or the node if 0, an address that packets are masqueraded with.
+    #[must_use]
+    pub fn source(mut self, ifindex: u32, address: &str) -> Self {
+        let interface = self.tables.interfaces.entry(ifindex).or_default();
+        match address.parse().expect("an address") {
+            IpAddr::V4(ip) => interface.v4 = addr(ip.into()),
+            IpAddr::V6(ip) => interface.v6 = addr(ip.into()),
+        }
         self
     }
 
