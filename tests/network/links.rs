@@ -2,25 +2,23 @@
 //! segments, devices without Ethernet header, devices on top of devices.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use lb_tests::lab::{Carrier, Lab, Namespace, Topology, UPLINK, wait_until};
 use lb_tests::traffic::{Tagger, UdpClient, http_get};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices};
-use crate::pair::{BALANCER, Seen, balancer, check_asked, check_bulk, wait_for_answer, web};
+use crate::cluster::{Cluster, PATIENCE, cluster_ips};
+use crate::pair::{
+    BALANCER, Pair, Seen, balancer, check_asked, check_bulk, node_ports, wait_for_answer, web,
+    write_web,
+};
 
-/// Writes [`web`] with all servers of the cluster, and waits until it answers.
-#[track_caller]
-fn serve(cluster: &Cluster) {
-    let [v4, v6] = slices("default/web", &cluster.servers);
-    cluster.manifests.write("web.yaml", &[web().object(), v4.object(), v6.object()]);
-    for dst in balancer() {
-        wait_for_answer(&cluster.pod.ns, dst, "web1");
-    }
-}
+/// Of bulk data, each way.
+const LENGTH: u32 = 8 << 20;
+/// Addresses of the device on top of a node's uplink, IPv4 first.
+const UPPER: [&str; 2] = ["192.168.0.111", "fd00:c0::111"];
 
 /// A datagram that fills a packet of `mtu` bytes, there and back.
 #[track_caller]
@@ -34,12 +32,12 @@ fn check_full_datagram(from: &Namespace, dst: SocketAddr, mtu: usize) {
 #[track_caller]
 fn check_full_packets(mtu: u32) {
     let cluster = Cluster::in_lab(Lab::with(Carrier::Routed, mtu), Topology::Bridge, 1, &[]);
-    serve(&cluster);
+    write_web(&cluster);
     let inside = cluster_ips().map(|dst| (&cluster.pod.ns, dst));
     let outside = cluster.node_ports().map(|dst| (&cluster.client.ns, dst));
     for (from, dst) in inside.into_iter().chain(outside) {
         check_full_datagram(from, dst, mtu as usize);
-        check_bulk(from, dst, 8 << 20);
+        check_bulk(from, dst, LENGTH);
     }
 }
 
@@ -77,7 +75,7 @@ fn bulk_data_comes_back_whole_in_large_packets_and_in_single_segments() {
         let inside = cluster_ips().map(|dst| (&cluster.pod.ns, dst));
         let outside = cluster.node_ports().map(|dst| (&cluster.client.ns, dst));
         for (from, dst) in inside.into_iter().chain(outside) {
-            check_bulk(from, dst, 8 << 20);
+            check_bulk(from, dst, LENGTH);
         }
         let average = average_packet(&cluster);
         assert!(sizes.contains(&average), "{average} bytes a packet, {segments:?}");
@@ -86,9 +84,9 @@ fn bulk_data_comes_back_whole_in_large_packets_and_in_single_segments() {
 
 /// Waits until the agent has attached its programs to an interface of the node.
 #[track_caller]
-fn wait_until_attached(cluster: &Cluster, interface: &str) {
+fn wait_until_attached(node: &Namespace, interface: &str) {
     wait_until(&format!("{interface} has programs"), PATIENCE, || {
-        cluster.node.ns.run(|| {
+        node.run(|| {
             [TcAttachType::Ingress, TcAttachType::Egress].iter().all(|hook| {
                 SchedClassifier::query_tcx(interface, *hook).is_ok_and(|(_, all)| all.len() == 1)
             })
@@ -99,12 +97,12 @@ fn wait_until_attached(cluster: &Cluster, interface: &str) {
 #[test]
 fn a_client_behind_a_device_without_ethernet_header_is_served() {
     let cluster = Cluster::new(Topology::Routed, 1);
-    serve(&cluster);
+    write_web(&cluster);
     cluster.client.tunnel(&cluster.node, &BALANCER);
-    wait_until_attached(&cluster, "tunnel");
+    wait_until_attached(&cluster.node.ns, "tunnel");
     for dst in balancer() {
         check_asked(&cluster.client.ns, dst, "web1", Seen::Client);
-        check_bulk(&cluster.client.ns, dst, 8 << 20);
+        check_bulk(&cluster.client.ns, dst, LENGTH);
     }
 }
 
@@ -113,14 +111,14 @@ fn a_client_behind_a_device_without_ethernet_header_is_served() {
 fn a_client_whose_frames_carry_vlan_tags_is_served_and_refused() {
     for tags in [1, 2] {
         let cluster = Cluster::new(Topology::Routed, 1);
-        serve(&cluster);
+        write_web(&cluster);
         let (client, wire) = cluster.lab.client_behind_wire();
         let _tagger = Tagger::start(&wire, "near", "far", tags);
         for (dst, ip) in balancer().into_iter().zip(BALANCER) {
             client.route(ip, &cluster.node);
             wait_for_answer(&client.ns, dst, "web1");
             check_asked(&client.ns, dst, "web1", Seen::Client);
-            check_bulk(&client.ns, dst, 4 << 20);
+            check_bulk(&client.ns, dst, LENGTH);
             let closed = SocketAddr::new(dst.ip(), 81);
             let refused =
                 http_get(&client.ns, closed, None, PATIENCE).expect_err("nobody is there");
@@ -129,43 +127,67 @@ fn a_client_whose_frames_carry_vlan_tags_is_served_and_refused() {
     }
 }
 
+/// Puts a macvlan with the addresses [`UPPER`] on the uplink of a node.
+fn stack(node: &Namespace) {
+    // Else the uplink would answer in the place of the device on top of it.
+    node.sysctls(&[("net.ipv4.conf.all.arp_ignore", "1")]);
+    let [v4, v6] = UPPER;
+    node.ip(&format!(
+        "link add link {UPLINK} name upper type macvlan mode bridge
+         link set upper up
+         addr add {v4}/32 dev upper
+         addr add {v6}/128 dev upper nodad"
+    ));
+}
+
+/// Bytes that the device on top has received and sent.
+fn bytes_of_upper(node: &Namespace) -> [u64; 2] {
+    let shown = node.output("ip", &["-s", "-json", "link", "show", "dev", "upper"]);
+    let shown: Value = serde_json::from_str(&shown).expect("ip prints JSON");
+    ["rx", "tx"].map(|way| shown[0]["stats64"][way]["bytes"].as_u64().expect("a number"))
+}
+
 /// A packet passes the hooks of the lower device and of the one on top of it, as on a VLAN's parent
 /// and the VLAN: it must be translated once, and counted once.
 #[test]
 fn a_device_on_top_of_another_translates_each_flow_once() {
     let cluster = Cluster::new(Topology::Routed, 1);
-    serve(&cluster);
-    let client = &cluster.client;
-    let node = &cluster.node.ns;
-    node.ip(&format!(
-        "link add link {UPLINK} name upper address 0a:00:00:00:01:01 type macvlan mode bridge
-         link set upper up
-         addr add 192.168.0.111/32 dev upper
-         addr add fd00:c0::111/128 dev upper nodad
-         route add {} dev upper src 192.168.0.111
-         route add {} dev upper src fd00:c0::111",
-        client.v4, client.v6
-    ));
-    for (ip, via) in BALANCER.into_iter().zip(["192.168.0.111", "fd00:c0::111"]) {
-        client.ns.ip(&format!(
-            "neigh add {via} lladdr 0a:00:00:00:01:01 dev {UPLINK} nud permanent
-             route add {ip} via {via}"
-        ));
+    write_web(&cluster);
+    let (client, node) = (&cluster.client, &cluster.node.ns);
+    stack(node);
+    for (ip, upper) in [IpAddr::from(client.v4), client.v6.into()].into_iter().zip(UPPER) {
+        node.ip(&format!("route add {ip} dev upper src {upper}"));
     }
-    wait_until_attached(&cluster, "upper");
+    for (ip, upper) in BALANCER.into_iter().zip(UPPER) {
+        client.ns.ip(&format!("route add {ip} via {upper}"));
+    }
+    wait_until_attached(node, "upper");
     for dst in balancer() {
         let before = cluster.counter("new_flow");
         check_asked(&client.ns, dst, "web1", Seen::Client);
         assert_eq!(cluster.counter("new_flow"), before + 3, "one by TCP, two by UDP");
-        check_bulk(&client.ns, dst, 8 << 20);
+        check_bulk(&client.ns, dst, LENGTH);
     }
-    let received = node.output("ip", &["-s", "-json", "link", "show", "dev", "upper"]);
-    let received: Value = serde_json::from_str(&received).expect("ip prints JSON");
-    for way in ["rx", "tx"] {
-        let bytes = received[0]["stats64"][way]["bytes"].as_u64();
-        assert!(
-            bytes.is_some_and(|bytes| bytes > 16 << 20),
-            "{way} by the upper device: {bytes:?}"
-        );
+    let moved = bytes_of_upper(node);
+    assert!(moved.iter().all(|bytes| *bytes > 2 * u64::from(LENGTH)), "{moved:?}");
+}
+
+#[test]
+fn a_device_on_top_of_another_masquerades_each_flow_once() {
+    let pair = Pair::new(Lab::new(), Topology::Routed);
+    pair.write(&web(), &pair.servers[1..]);
+    let [first, second] = &pair.nodes;
+    stack(&first.ns);
+    for (cidr, via) in second.pod_cidrs().iter().zip(second.addresses_towards_pods()) {
+        first.ns.ip(&format!("route add {cidr} via {via} dev upper onlink"));
     }
+    wait_until_attached(&first.ns, "upper");
+    for (dst, upper) in node_ports(first).into_iter().zip(UPPER) {
+        let upper = Seen::Other(upper.parse().expect("an address"));
+        wait_for_answer(&pair.client.ns, dst, "web2");
+        check_asked(&pair.client.ns, dst, "web2", upper);
+        check_bulk(&pair.client.ns, dst, LENGTH);
+    }
+    let moved = bytes_of_upper(&first.ns);
+    assert!(moved.iter().all(|bytes| *bytes > 2 * u64::from(LENGTH)), "{moved:?}");
 }

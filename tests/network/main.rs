@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod hairpin;
 mod inspect;
 mod lab;
 mod lifecycle;

@@ -7,7 +7,9 @@ use lb_tests::lab::{Agent, Bpffs, Client, Lab, Namespace, Node, Pod, Topology, w
 use lb_tests::objects::{Manifests, Protocol, Service, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get, pattern};
 
-use crate::cluster::{NODE_PORT, PATIENCE, Server, cluster_ips, node_object, slices, start_agent};
+use crate::cluster::{
+    Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, node_object, slices, start_agent,
+};
 
 /// The world of tests about more than one node. Fields are dropped in their order: agents go before
 /// the namespaces they are in.
@@ -78,6 +80,16 @@ pub(crate) fn wait_for_answer(from: &Namespace, dst: SocketAddr, name: &str) {
         let answer = answer.map_err(|error| error.to_string())?;
         if answer.name == name { Ok(()) } else { Err(format!("{} answers", answer.name)) }
     });
+}
+
+/// Writes [`web`] with all servers of the cluster, and waits until it answers.
+#[track_caller]
+pub(crate) fn write_web(cluster: &Cluster) {
+    let [v4, v6] = slices("default/web", &cluster.servers);
+    cluster.manifests.write("web.yaml", &[web().object(), v4.object(), v6.object()]);
+    for dst in balancer() {
+        wait_for_answer(&cluster.pod.ns, dst, "web1");
+    }
 }
 
 /// Whom a server sees.
