@@ -8,11 +8,15 @@ mod addresses;
 #[cfg(test)]
 mod affinity;
 #[cfg(test)]
+mod clashes;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod dnat;
 #[cfg(test)]
 mod flows;
+#[cfg(test)]
+mod legs;
 #[cfg(test)]
 mod masquerade;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which clients are hidden from which backends: the whole table of kube-proxy-behaviour §10.7, for
 //! both families and every setting.
 //!
-//! Nothing is masqueraded yet; the flow entries say what would be.
+//! The flow entries say it; `legs` shows that it is done.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -184,6 +184,16 @@ impl<A: Address> Flow<A> {
         self.flags & (flags::SET_SRC | flags::SET_DST) != 0
     }
 
+    /// Whether this entry makes the same of a packet as `other` does.
+    #[must_use]
+    #[inline(always)]
+    pub fn writes_like(&self, other: &Self) -> bool {
+        self.src == other.src
+            && self.dst == other.dst
+            && self.src_port == other.src_port
+            && self.dst_port == other.dst_port
+    }
+
     /// Whether this entry belongs to the backend's side of a flow: between it and this node.
     #[must_use]
     #[inline(always)]

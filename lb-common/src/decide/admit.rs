@@ -7,7 +7,7 @@
 use super::client::Client;
 use super::{Translation, dial, entries, masquerade, ports, select, state};
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Flow, FlowKey, Hook, flags};
+use crate::abi::flow::{Draft, Flow, FlowKey, Hook, flags};
 use crate::abi::frontend::{self, Frontend};
 use crate::net::Address;
 use crate::parse::Headers;
@@ -153,17 +153,32 @@ fn keep<A: Address, T: Tables<A>>(
         state: state::after(0, false, headers.tcp_flags),
         pad: 0,
     };
+    entries::mirror(key, &mut draft);
+    if !entries::claim(tables, &mut draft)? {
+        other_port(tables, key, &mut draft)?;
+    }
+    tables.count(match tables.insert_flow(key, &draft.flow, Insert::Replace) {
+        Ok(()) => Counter::NewFlow,
+        Err(_) => Counter::FlowNotKept,
+    });
+    draft.flow.rewrite(new);
+    Ok(())
+}
+
+/// Gives the flow in `draft`, whose client's port is taken towards the backend, another port.
+#[inline(never)]
+fn other_port<A: Address, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    draft: &mut Draft<A>,
+) -> Result<(), Counter> {
+    draft.flow.flags |= flags::SET_SRC;
+    entries::mirror(key, draft);
     for attempt in 0..ports::ATTEMPTS {
-        if attempt > 0 {
-            draft.flow.flags |= flags::SET_SRC;
-            draft.flow.src_port = ports::offer(tables, key, attempt);
-        }
-        if entries::expect_answers(tables, key, &mut draft)? {
-            tables.count(match tables.insert_flow(key, &draft.flow, Insert::Replace) {
-                Ok(()) => Counter::NewFlow,
-                Err(_) => Counter::FlowNotKept,
-            });
-            draft.flow.rewrite(new);
+        let port = ports::offer(tables, key, attempt);
+        draft.partner.dst_port = port;
+        if entries::claim(tables, draft)? {
+            draft.flow.src_port = port;
             return Ok(());
         }
     }

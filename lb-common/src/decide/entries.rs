@@ -17,56 +17,44 @@ use crate::abi::flow::{Draft, Flow, FlowKey, Hook, flags};
 use crate::net::Address;
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
 
-/// Inserts the partner of the entry `draft.flow` that is to be at `key`; `false` if its place is taken
-/// by another live flow, which must not be overwritten.
-#[inline(always)]
-pub(super) fn expect_answers<A: Address, T: Tables<A>>(
+/// Makes the partner of the entry `draft.flow` that is to be at `key`.
+#[inline(never)]
+pub(super) fn mirror<A: Address>(key: &FlowKey<A>, draft: &mut Draft<A>) {
+    draft.partner = draft.flow.partner(key);
+    draft.flow.mirror(key, &mut draft.mirrored);
+}
+
+/// Inserts the partner in `draft`, which translates answers; `false` if its place is taken by another
+/// live flow, which must not be overwritten.
+#[inline(never)]
+pub(super) fn claim<A: Address, T: Tables<A>>(
     tables: &T,
-    key: &FlowKey<A>,
     draft: &mut Draft<A>,
 ) -> Result<bool, Counter> {
-    if !mirror(key, draft) {
+    let place = &draft.partner;
+    if place.src == place.dst && place.src_port == place.dst_port {
+        // Who dials himself from the very port that he listens at: both ways would look the same.
         return Ok(false);
     }
-    match tables.insert_flow(&draft.partner, &draft.mirrored, Insert::IfAbsent) {
+    match tables.insert_flow(place, &draft.mirrored, Insert::IfAbsent) {
         Ok(()) => return Ok(true),
         Err(InsertError::Refused) => return Err(Counter::DropFlowTable),
         Err(InsertError::Exists) => {}
     }
-    if !make_room(tables, key, draft) {
-        return Ok(false);
+    if let Some(entry) = tables.flow(place) {
+        let there = entry.load();
+        if !there.writes_like(&draft.mirrored)
+            && state::is_live(&there, place.protocol, draft.flow.seen)
+        {
+            return Ok(false);
+        }
+        draft.other = place.reversed(Hook::Egress);
+        tables.remove_flow(&draft.other);
     }
     match tables.insert_flow(&draft.partner, &draft.mirrored, Insert::Replace) {
         Ok(()) => Ok(true),
         Err(_) => Err(Counter::DropFlowTable),
     }
-}
-
-/// Makes the partner of the entry `draft.flow` that is to be at `key`; `false` if requests and answers
-/// would look the same: who dials himself may use the very port that he listens at.
-#[inline(never)]
-fn mirror<A: Address>(key: &FlowKey<A>, draft: &mut Draft<A>) -> bool {
-    draft.partner = draft.flow.partner(key);
-    draft.flow.mirror(key, &mut draft.mirrored);
-    draft.partner.src != draft.partner.dst || draft.partner.src_port != draft.partner.dst_port
-}
-
-/// Whether what is at `draft.partner` may be overwritten by the partner of the entry at `key`: it is
-/// that already, or no live flow's. Takes away the leg of what was there.
-#[inline(never)]
-fn make_room<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, draft: &mut Draft<A>) -> bool {
-    let Some(entry) = tables.flow(&draft.partner) else { return true };
-    draft.mirrored = entry.load();
-    draft.other = draft.mirrored.partner(&draft.partner);
-    if draft.other != *key && state::is_live(&draft.mirrored, key.protocol, draft.flow.seen) {
-        return false;
-    }
-    if !draft.mirrored.is_leg() {
-        draft.other = draft.partner.reversed(Hook::Egress);
-        tables.remove_flow(&draft.other);
-    }
-    draft.flow.mirror(key, &mut draft.mirrored);
-    true
 }
 
 /// Lets the other entries of the flow know what was seen by the one at `key`.

@@ -62,12 +62,15 @@ fn masquerade<A: Address, T: Tables<A>>(
     leg.src = source(tables).ok_or(Counter::DropMasqueradeAddress)?;
     leg.packets = 1;
     leg.bytes = u64::from(bytes);
+    entries::mirror(key, draft);
     for attempt in 0..ports::ATTEMPTS {
-        draft.flow.src_port = match attempt {
+        let port = match attempt {
             0 if ports::has(tables, key.src_port) => key.src_port,
             _ => ports::offer(tables, key, attempt),
         };
-        if entries::expect_answers(tables, key, draft)? {
+        draft.partner.dst_port = port;
+        if entries::claim(tables, draft)? {
+            draft.flow.src_port = port;
             if tables.insert_flow(key, &draft.flow, Insert::Replace).is_err() {
                 tables.count(Counter::FlowNotKept);
             }
@@ -125,6 +128,8 @@ fn restore_answer<A: Address, T: Tables<A>>(
     }
     answer.src = answer.dst;
     answer.src_port = answer.dst_port;
+    answer.dst = key.dst;
+    answer.dst_port = key.dst_port;
     answer.flags = (answer.flags & flags::MASQUERADE) | flags::SET_SRC | flags::REPLY;
     answer.state = state::after(answer.state, true, tcp_flags);
     answer.packets = 0;

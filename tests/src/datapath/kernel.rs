@@ -72,14 +72,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Makes the maps; `flows` is the capacity of each flow table, `masquerade` the setting (bits of
-    /// [`settings::masquerade`]).
+    /// Makes the maps; `flows` is the capacity of each flow table, `masquerade` and `ports` are the
+    /// settings [`settings::MASQUERADE`] and [`settings::MASQUERADE_PORTS`].
     ///
     /// # Panics
     ///
     /// If the kernel refuses one.
     #[must_use]
-    pub fn load(flows: Option<u32>, masquerade: u32) -> Self {
+    pub fn load(flows: Option<u32>, masquerade: u32, ports: u32) -> Self {
         let mut loader = EbpfLoader::new();
         for name in map::ALL.into_iter().filter(|name| !SIZED.contains(name)) {
             loader.map_max_entries(name, CAPACITY);
@@ -87,6 +87,7 @@ impl Kernel {
         loader.map_max_entries(map::FLOWS_V4, flows.unwrap_or(CAPACITY));
         loader.map_max_entries(map::FLOWS_V6, flows.unwrap_or(CAPACITY));
         loader.override_global(settings::MASQUERADE, &masquerade, true);
+        loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }
 
@@ -182,6 +183,43 @@ impl Kernel {
     #[must_use]
     pub fn affinities_v6(&self) -> Vec<(AffinityKey<Addr6>, Affinity)> {
         self.entries(map::AFFINITY_V6)
+    }
+
+    /// Removes the flow entries that `which` says.
+    pub(crate) fn evict(&mut self, which: impl Fn(u8, u16) -> bool + Copy) {
+        self.evict_family::<Addr4>(map::FLOWS_V4, which);
+        self.evict_family::<Addr6>(map::FLOWS_V6, which);
+    }
+
+    fn evict_family<A: Address + Ord>(&mut self, name: &str, which: impl Fn(u8, u16) -> bool)
+    where
+        FlowKey<A>: Pod,
+        Flow<A>: Pod,
+    {
+        let entries = self.entries::<FlowKey<A>, Flow<A>>(name);
+        let mut map: HashMap<_, FlowKey<A>, Flow<A>> = self.map(name).try_into().expect("a hash");
+        for (key, _) in entries.iter().filter(|(key, flow)| which(key.hook, flow.flags)) {
+            map.remove(key).expect("remove an entry");
+        }
+    }
+
+    /// Makes all flow entries look as if their last packet had passed so much earlier.
+    pub(crate) fn age_flows(&mut self, ticks: u32) {
+        self.age_family::<Addr4>(map::FLOWS_V4, ticks);
+        self.age_family::<Addr6>(map::FLOWS_V6, ticks);
+    }
+
+    fn age_family<A: Address + Ord>(&mut self, name: &str, ticks: u32)
+    where
+        FlowKey<A>: Pod,
+        Flow<A>: Pod,
+    {
+        let entries = self.entries::<FlowKey<A>, Flow<A>>(name);
+        let mut map: HashMap<_, _, _> = self.map(name).try_into().expect("a hash");
+        for (key, flow) in entries {
+            let seen = Ticks(flow.seen.0.wrapping_sub(ticks));
+            map.insert(key, Flow { seen, ..flow }, 0).expect("age an entry");
+        }
     }
 
     /// Makes all remembered clients look as if they had come so much earlier.

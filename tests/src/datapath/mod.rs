@@ -19,7 +19,7 @@ use lb_common::clock::Ticks;
 use lb_common::decide;
 use lb_common::native::{Bytes, MemoryTables};
 use lb_common::parse::Link;
-use lb_common::tables::Tables as _;
+use lb_common::tables::{Insert, Tables as _};
 use lb_common::verdict::Verdict;
 use nix::time::{ClockId, clock_gettime};
 
@@ -57,7 +57,7 @@ impl Datapath {
     #[must_use]
     pub fn new(tables: MemoryTables) -> Self {
         let capacity = tables.flow_capacity.map(|flows| u32::try_from(flows).expect("small"));
-        let mut kernel = Kernel::load(capacity, tables.masquerade);
+        let mut kernel = Kernel::load(capacity, tables.masquerade, tables.masquerade_ports);
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }
@@ -72,6 +72,33 @@ impl Datapath {
     #[must_use]
     pub fn tables(&self) -> &MemoryTables {
         &self.native
+    }
+
+    /// Removes the flow entries that `which` says, by hook and flags
+    /// ([`flags`](lb_common::abi::flow::flags)).
+    pub fn evict(&mut self, which: impl Fn(u8, u16) -> bool + Copy) {
+        for (key, flow) in self.native.v4.flows() {
+            which(key.hook, flow.flags).then(|| self.native.remove_flow(&key));
+        }
+        for (key, flow) in self.native.v6.flows() {
+            which(key.hook, flow.flags).then(|| self.native.remove_flow(&key));
+        }
+        self.kernel.evict(which);
+    }
+
+    /// Makes all flow entries look as if their last packet had passed so much earlier.
+    pub fn age_flows(&mut self, seconds: u32) {
+        let ticks = Ticks::in_seconds(seconds);
+        let aged = |seen: Ticks| Ticks(seen.0.wrapping_sub(ticks));
+        for (key, flow) in self.native.v4.flows() {
+            let flow = Flow { seen: aged(flow.seen), ..flow };
+            self.native.insert_flow(&key, &flow, Insert::Replace).expect("there is room");
+        }
+        for (key, flow) in self.native.v6.flows() {
+            let flow = Flow { seen: aged(flow.seen), ..flow };
+            self.native.insert_flow(&key, &flow, Insert::Replace).expect("there is room");
+        }
+        self.kernel.age_flows(ticks);
     }
 
     /// Makes all remembered clients look as if they had last come so much earlier.

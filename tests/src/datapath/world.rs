@@ -8,6 +8,7 @@ use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange};
 use lb_common::abi::service::{self, Service, SlotRange};
+use lb_common::abi::settings::packed_ports;
 use lb_common::native::{FamilyMaps, MemoryTables};
 use lb_common::net::{Address, Port};
 
@@ -138,6 +139,13 @@ impl World {
     #[must_use]
     pub fn masquerade(mut self, bits: u32) -> Self {
         self.tables.masquerade = bits;
+        self
+    }
+
+    /// Takes source ports from `lowest` to `highest` only.
+    #[must_use]
+    pub fn masquerade_ports(mut self, lowest: u16, highest: u16) -> Self {
+        self.tables.masquerade_ports = packed_ports((lowest, highest));
         self
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook, flags};
+use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use lb_common::decide;
 use lb_common::native::{Bytes, MemoryTables};
 use lb_common::net::{Addr4, Addr6};
@@ -73,7 +74,7 @@ impl World {
     /// [`lb_common::abi::settings::masquerade`]), agents with default settings, and no object.
     #[must_use]
     pub fn new(addresses: &[&str], masquerade: u32) -> Self {
-        let kernel = Kernel::load(Some(FLOWS), masquerade);
+        let kernel = Kernel::load(Some(FLOWS), masquerade, packed_ports(DEFAULT_MASQUERADE_PORTS));
         let addresses: Vec<_> =
             addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         let maps = kernel_maps(&kernel);
