@@ -179,7 +179,10 @@ fn a_device_on_top_of_another_masquerades_each_flow_once() {
     let [first, second] = &pair.nodes;
     stack(&first.ns);
     for (cidr, via) in second.pod_cidrs().iter().zip(second.addresses_towards_pods()) {
-        first.ns.ip(&format!("route add {cidr} via {via} dev upper onlink"));
+        first.ns.ip(&format!(
+            "route add {via} dev upper
+             route add {cidr} via {via} dev upper"
+        ));
     }
     wait_until_attached(&first.ns, "upper");
     for (dst, upper) in node_ports(first).into_iter().zip(UPPER) {

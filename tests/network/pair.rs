@@ -11,6 +11,9 @@ use crate::cluster::{
     Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, node_object, slices, start_agent,
 };
 
+/// How long two agents may take to start: each has all kernel programs verified.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
 /// The world of tests about more than one node. Fields are dropped in their order: agents go before
 /// the namespaces they are in.
 pub(crate) struct Pair {
@@ -35,8 +38,11 @@ impl Pair {
         let pods = [first.pod("client"), second.pod("client")];
         let (manifests, bpffs) = (Manifests::new(), [Bpffs::new(), Bpffs::new()]);
         manifests.write("node.yaml", &[node_object(first), node_object(second)]);
-        let agents = [(first, &bpffs[0]), (second, &bpffs[1])]
+        let mut agents = [(first, &bpffs[0]), (second, &bpffs[1])]
             .map(|(node, bpffs)| start_agent(node, &manifests, bpffs, &[]));
+        for agent in &mut agents {
+            agent.wait_printed("every source has delivered", START_PATIENCE);
+        }
         Self { _agents: agents, servers, pods, client, nodes, manifests, _bpffs: bpffs, _lab: lab }
     }
 
