@@ -56,6 +56,7 @@ impl<M: Maps + ReadBack> Agent<M> {
             ip: *ip,
             prefix_len: 24,
             scope: Scope::Global,
+            preferred: true,
         };
         self.reconciler.planner().set_network(Arc::new(Network {
             interfaces: interfaces.into_iter().map(|it| (it.index, it)).collect(),

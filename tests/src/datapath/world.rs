@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lb_common::abi::address::{self, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
-use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, Ranged, SourceRange};
 use lb_common::abi::service::{self, Service, SlotRange};
 use lb_common::abi::settings::packed_ports;

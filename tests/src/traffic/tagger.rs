@@ -127,7 +127,7 @@ mod tests {
             let sliced = SlicedPacket::from_ethernet(&tagged[offload::LENGTH..]).unwrap();
             let found = sliced.link_exts.iter().filter(|it| matches!(it, LinkExtSlice::Vlan(_)));
             assert_eq!(found.count(), tags);
-            assert_eq!(sliced.ip_payload_ref().map(|ip| ip.payload.len()), Some(8 + 7));
+            assert_eq!(sliced.ip_payload().map(|ip| ip.payload.len()), Some(8 + 7));
         }
     }
 }
