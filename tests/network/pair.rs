@@ -12,7 +12,7 @@ use crate::cluster::{
 };
 
 /// How long two agents may take to start: each has all kernel programs verified.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The world of tests about more than one node. Fields are dropped in their order: agents go before
 /// the namespaces they are in.
