@@ -172,7 +172,13 @@ fn surroundings_of_an_earlier_run_go_with_the_first_new_ones() {
     let before = surroundings(&["10.244.0.0/16", "::/0"], &["192.168.0.1/32"], &cidrs, &[7, 8]);
     world.step(&Step::Surroundings(before)).expect("maps without faults");
     world.restart();
-    let after = surroundings(&["10.244.0.0/16"], &[], &[], &[8]);
-    world.step(&Step::Surroundings(after)).expect("maps without faults");
+    let mut after = surroundings(&["10.244.0.0/16"], &[], &[], &[8]);
+    world.step(&Step::Surroundings(after.clone())).expect("maps without faults");
     assert_eq!(world.dump(Ids::Shown), "CLIENTS_V4 10.244.0.0/16 pod\nINTERFACES 8 workload\n");
+    for (v4, line) in [("192.168.0.11", "8 workload 192.168.0.11\n"), ("", "8 workload\n")] {
+        after.interfaces.values_mut().for_each(|entry| entry.v4 = v4.parse().ok());
+        world.restart();
+        world.step(&Step::Surroundings(after.clone())).expect("maps without faults");
+        assert!(world.dump(Ids::Shown).ends_with(line), "{}", world.dump(Ids::Shown));
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) const NODE_PORT: u16 = 30_080;
 /// A pod with its servers.
 pub(crate) struct Server {
     pub(crate) pod: Pod,
+    node: String,
     _http: HttpServer,
     _udp: UdpEcho,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) node: Node,
     pub(crate) manifests: Manifests,
     pub(crate) bpffs: Bpffs,
-    _lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl Cluster {
@@ -46,7 +47,11 @@ impl Cluster {
 
     /// The same, with more flags for the agent.
     pub(crate) fn with_flags(topology: Topology, servers: usize, flags: &[&str]) -> Self {
-        let lab = Lab::new();
+        Self::in_lab(Lab::new(), topology, servers, flags)
+    }
+
+    /// The same in a lab that is not the usual one.
+    pub(crate) fn in_lab(lab: Lab, topology: Topology, servers: usize, flags: &[&str]) -> Self {
         let node = lab.node(topology);
         let client = lab.client();
         let servers: Vec<_> =
@@ -55,7 +60,7 @@ impl Cluster {
         let (manifests, bpffs) = (Manifests::new(), Bpffs::new());
         manifests.write("node.yaml", &[node_object(&node)]);
         let agent = start_agent(&node, &manifests, &bpffs, flags);
-        let mut cluster = Self { agent, servers, pod, client, node, manifests, bpffs, _lab: lab };
+        let mut cluster = Self { agent, servers, pod, client, node, manifests, bpffs, lab };
         cluster.write_web(cluster.servers.len());
         cluster.wait_until_served();
         cluster
@@ -137,7 +142,7 @@ impl Server {
         let pod = node.pod(name);
         let http = HttpServer::start(&pod.ns, name, SERVER_PORT);
         let udp = UdpEcho::start(&pod.ns, name, SERVER_PORT);
-        Self { pod, _http: http, _udp: udp }
+        Self { pod, node: node.name.clone(), _http: http, _udp: udp }
     }
 
     /// Where it serves, IPv4 first.
@@ -172,7 +177,7 @@ pub(crate) fn slices(service: &str, servers: &[Server]) -> [Slice; 2] {
             .port("http", SERVER_PORT, Protocol::Tcp)
             .port("dns", SERVER_PORT, Protocol::Udp);
         for server in servers {
-            slice = slice.endpoint(&server.sockets()[family].ip().to_string()).on("node1");
+            slice = slice.endpoint(&server.sockets()[family].ip().to_string()).on(&server.node);
         }
         slice
     })

@@ -7,10 +7,14 @@
 
 mod cluster;
 mod fragments;
+mod hairpin;
 mod inspect;
 mod lab;
 mod lifecycle;
+mod links;
 mod manifests;
+mod overlay;
+mod pair;
 mod pmtu;
 mod policies;
 mod reject;

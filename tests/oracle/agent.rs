@@ -57,6 +57,7 @@ impl<M: Maps + ReadBack> Agent<M> {
             prefix_len: 24,
             preferred: true,
             scope: Scope::Global,
+            preferred: true,
         };
         self.reconciler.planner().set_network(Arc::new(Network {
             interfaces: interfaces.into_iter().map(|it| (it.index, it)).collect(),

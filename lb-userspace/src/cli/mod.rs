@@ -88,7 +88,8 @@ impl Cli {
     }
 }
 
-/// One thread does everything: there is one owner of all state, and nothing to lock.
+/// One thread does everything: there is one owner of all state, and nothing to lock. (Flows are not
+/// ours: [`crate::flows`] looks after them beside it.)
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
 }

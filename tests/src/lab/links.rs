@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An interface in a namespace.
 pub(super) type End<'a> = (&'a Namespace, &'a str);
 
-/// Makes a veth pair, still down.
-pub(super) fn add_veth((here, near): End<'_>, (there, far): End<'_>) {
+/// Makes a veth pair for packets of `mtu` bytes, still down.
+pub(super) fn add_veth((here, near): End<'_>, (there, far): End<'_>, mtu: u32) {
     let peer = there.name();
-    here.ip(&format!("link add {near} type veth peer name {far} netns {peer}"));
+    here.ip(&format!("link add {near} mtu {mtu} type veth peer name {far} mtu {mtu} netns {peer}"));
 }
 
 /// Makes a bridge that forwards at once, knows every group by flooding and never changes its MAC

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The router is a switch (all nodes and clients share one network) that also knows which node
-//! holds which pods, as the route table of a cloud network does. A client has no route to pods
-//! unless a test gives it one: an answer must come from the address it dialled.
+//! holds which pods, as the route table of a cloud network does, unless the nodes have an overlay
+//! ([`Carrier`]). A client has no route to pods unless a test gives it one: an answer must come from
+//! the address it dialled.
 //!
 //! | who | IPv4 | IPv6 |
 //! |---|---|---|
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 mod agent;
 mod bpffs;
+mod carrier;
 mod client;
 mod leftovers;
 mod links;
@@ -32,9 +34,11 @@ mod namespace;
 mod node;
 mod patience;
 mod pod;
+mod tunnel;
 
 pub use agent::{Agent, waggle};
 pub use bpffs::Bpffs;
+pub use carrier::Carrier;
 pub use client::Client;
 pub use leftovers::{require_root, temporary_directory};
 pub use namespace::Namespace;
@@ -52,15 +56,24 @@ pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xc0, 0, 0, 0, 0, 0, 1);
 pub struct Lab {
     /// The router's namespace: reachable from every node, so the place for an API server.
     pub router: Namespace,
+    carrier: Carrier,
+    mtu: u32,
     nodes: AtomicU8,
     clients: AtomicU8,
 }
 
 impl Lab {
-    /// An empty world.
+    /// An empty world: nodes will be connected by ordinary routes over links of 1500 bytes.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "building a world is not a default")]
     pub fn new() -> Self {
+        Self::with(Carrier::Routed, 1500)
+    }
+
+    /// An empty world with another way between nodes, or other links: all of them, those of pods
+    /// less what the carrier needs, will take packets of `mtu` bytes.
+    #[must_use]
+    pub fn with(carrier: Carrier, mtu: u32) -> Self {
         let router = Namespace::new("router");
         router.forward_packets();
         // The switch would tell nodes the direct way to each other's pods.
@@ -69,7 +82,7 @@ impl Lab {
             ("net.ipv4.conf.default.send_redirects", "0"),
         ]);
         links::add_bridge(&router, SWITCH, ROUTER_V4, ROUTER_V6);
-        Self { router, nodes: AtomicU8::new(0), clients: AtomicU8::new(0) }
+        Self { router, carrier, mtu, nodes: AtomicU8::new(0), clients: AtomicU8::new(0) }
     }
 
     /// Adds a node: `node1`, `node2`, …
@@ -82,16 +95,39 @@ impl Lab {
         Client::new(self, self.clients.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// The same, behind a wire: a namespace with the interfaces `near` (the client's side) and `far`,
+    /// which it is for the test to connect.
+    pub fn client_behind_wire(&self) -> (Client, Namespace) {
+        let wire = Namespace::new("wire");
+        let number = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        (Client::behind(self, number, &wire), wire)
+    }
+
+    /// The largest packet from and to pods.
+    fn pod_mtu(&self) -> u32 {
+        self.mtu - self.carrier.overhead()
+    }
+
     /// Connects `inside`'s new interface `eth0` with the given addresses to the router's port `port`.
     fn plug(&self, inside: &Namespace, port: &str, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
-        links::add_veth((&self.router, port), (inside, UPLINK));
-        links::join_bridge(&self.router, port, SWITCH);
-        links::bring_up((&self.router, port), (inside, UPLINK));
-        inside.ip(&format!(
-            "addr add {v4}/24 dev {UPLINK}
-             addr add {v6}/64 dev {UPLINK} nodad"
-        ));
+        self.connect((inside, UPLINK), port);
+        give_addresses(inside, (v4, v6));
     }
+
+    /// Makes the interface `end`, at the router's port `port`.
+    fn connect(&self, end: links::End<'_>, port: &str) {
+        links::add_veth((&self.router, port), end, self.mtu);
+        links::join_bridge(&self.router, port, SWITCH);
+        links::bring_up((&self.router, port), end);
+    }
+}
+
+/// Gives the uplink of a node or client its addresses.
+fn give_addresses(inside: &Namespace, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
+    inside.ip(&format!(
+        "addr add {v4}/24 dev {UPLINK}
+             addr add {v6}/64 dev {UPLINK} nodad"
+    ));
 }
 
 /// The router's bridge.

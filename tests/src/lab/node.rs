@@ -1,11 +1,11 @@
 //! A node: a namespace that routes, with an uplink to the router and pods of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::links::{self, GATEWAY_MAC};
-use super::{Lab, Namespace, Pod, ROUTER_V4, ROUTER_V6, UPLINK, fabric_addresses};
+use super::{Carrier, Lab, Namespace, Pod, ROUTER_V4, ROUTER_V6, UPLINK, fabric_addresses};
 
 /// How pods are connected to their node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Node {
     /// Its IPv6 address.
     pub v6: Ipv6Addr,
     topology: Topology,
+    carrier: Carrier,
+    pod_mtu: u32,
     number: u8,
     pods: AtomicU8,
 }
@@ -54,7 +56,8 @@ impl Node {
         let ns = Namespace::new(&name);
         let (v4, v6) = fabric_addresses(10 + number);
         // The gateway is the first address, also where it is nobody's.
-        let node = Self { ns, name, v4, v6, topology, number, pods: AtomicU8::new(2) };
+        let (carrier, pod_mtu, pods) = (lab.carrier, lab.pod_mtu(), AtomicU8::new(2));
+        let node = Self { ns, name, v4, v6, topology, carrier, pod_mtu, number, pods };
         node.ns.forward_packets();
         node.set_rp_filter(RpFilter::Strict);
         lab.plug(&node.ns, &node.name, (v4, v6));
@@ -62,11 +65,9 @@ impl Node {
             "route add 0.0.0.0/0 via {ROUTER_V4}
              route add ::/0 via {ROUTER_V6}"
         ));
-        for (cidr, via) in node.pod_cidrs().iter().zip([v4.to_string(), v6.to_string()]) {
-            lab.router.ip(&format!("route add {cidr} via {via}"));
-        }
+        carrier.connect(lab, &node);
         if topology == Topology::Bridge {
-            let (v4, v6) = node.pod_addresses(1);
+            let (v4, v6) = pod_addresses(number, 1);
             links::add_bridge(&node.ns, BRIDGE, v4, v6);
         }
         node
@@ -75,15 +76,25 @@ impl Node {
     /// The networks of its pods, IPv4 first.
     #[must_use]
     pub fn pod_cidrs(&self) -> [String; 2] {
-        let (v4, v6) = self.pod_addresses(0);
+        let (v4, v6) = pod_addresses(self.number, 0);
         [format!("{v4}/24"), format!("{v6}/64")]
+    }
+
+    /// Its addresses on the way to the pods of other nodes, IPv4 first: what those pods see of it.
+    #[must_use]
+    pub fn addresses_towards_pods(&self) -> [IpAddr; 2] {
+        self.carrier.addresses(self)
+    }
+
+    pub(super) fn number(&self) -> u8 {
+        self.number
     }
 
     /// Adds a pod, also while agents run. `name` is at most 10 characters, for `veth-<name>`.
     #[must_use]
     pub fn pod(&self, name: &str) -> Pod {
         let ns = Namespace::new(&format!("{}-{name}", self.name));
-        let (v4, v6) = self.pod_addresses(self.pods.fetch_add(1, Ordering::Relaxed));
+        let (v4, v6) = pod_addresses(self.number, self.pods.fetch_add(1, Ordering::Relaxed));
         let pod = Pod { ns, name: name.to_owned(), v4, v6, host_link: format!("veth-{name}") };
         match self.topology {
             Topology::Routed => self.connect_by_route(&pod),
@@ -104,7 +115,7 @@ impl Node {
 
     fn connect_by_route(&self, pod: &Pod) {
         let link = &pod.host_link;
-        links::add_veth((&self.ns, link), (&pod.ns, UPLINK));
+        links::add_veth((&self.ns, link), (&pod.ns, UPLINK), self.pod_mtu);
         self.ns.ip(&format!("link set {link} address {GATEWAY_MAC}"));
         links::bring_up((&self.ns, link), (&pod.ns, UPLINK));
         self.ns.ip(&format!(
@@ -126,8 +137,8 @@ impl Node {
     }
 
     fn connect_by_bridge(&self, pod: &Pod) {
-        let (gateway_v4, gateway_v6) = self.pod_addresses(1);
-        links::add_veth((&self.ns, &pod.host_link), (&pod.ns, UPLINK));
+        let (gateway_v4, gateway_v6) = pod_addresses(self.number, 1);
+        links::add_veth((&self.ns, &pod.host_link), (&pod.ns, UPLINK), self.pod_mtu);
         links::join_bridge(&self.ns, &pod.host_link, BRIDGE);
         links::bring_up((&self.ns, &pod.host_link), (&pod.ns, UPLINK));
         pod.ns.ip(&format!(
@@ -138,10 +149,10 @@ impl Node {
             pod.v4, pod.v6
         ));
     }
+}
 
-    /// Addresses in the networks of this node's pods.
-    fn pod_addresses(&self, host: u8) -> (Ipv4Addr, Ipv6Addr) {
-        let network = Ipv6Addr::new(0xfd00, 0x10, self.number.into(), 0, 0, 0, 0, 0);
-        (Ipv4Addr::new(10, self.number, 0, host), super::with_last_digits(network, host))
-    }
+/// Addresses in the networks of the pods of node `number`.
+pub(super) fn pod_addresses(number: u8, host: u8) -> (Ipv4Addr, Ipv6Addr) {
+    let network = Ipv6Addr::new(0xfd00, 0x10, number.into(), 0, 0, 0, 0, 0);
+    (Ipv4Addr::new(10, number, 0, host), super::with_last_digits(network, host))
 }

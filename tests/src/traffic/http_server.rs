@@ -21,6 +21,7 @@ use crate::lab::Namespace;
 /// | `GET /hold` | the same, as soon as [`HttpServer::release`] was called |
 /// | `GET /bytes/N` | N bytes |
 /// | `POST /count` | how many bytes came |
+/// | `POST /echo` | the bytes that came |
 #[derive(Debug)]
 pub struct HttpServer {
     released: watch::Sender<bool>,
@@ -65,6 +66,7 @@ fn routes(server: Server) -> Router {
         .route("/hold", get(hold))
         .route("/bytes/{count}", get(bytes))
         .route("/count", post(count))
+        .route("/echo", post(echo))
         .layer(DefaultBodyLimit::disable())
         .with_state(server)
 }
@@ -94,4 +96,8 @@ async fn bytes(Path(count): Path<usize>) -> Body {
 
 async fn count(body: Bytes) -> String {
     body.len().to_string()
+}
+
+async fn echo(body: Bytes) -> Bytes {
+    body
 }

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 mod daemon;
 mod http_client;
 mod http_server;
+mod tagger;
 mod udp;
 
 pub(crate) use daemon::Daemon;
 pub use http_client::{Answer, Connection, http_get};
 pub use http_server::HttpServer;
+pub use tagger::Tagger;
 pub use udp::{UdpAnswer, UdpClient, UdpEcho};
 
 /// What a server says to everybody who asks.
@@ -24,6 +26,14 @@ struct Greeting {
     name: String,
     /// Where the request came from, as the server sees it.
     peer: SocketAddr,
+}
+
+/// `length` bytes in which every stretch tells where it belongs: what is lost, doubled, swapped or
+/// changed on the way shows.
+#[must_use]
+pub fn pattern(length: u32) -> Vec<u8> {
+    // Knuth's multiplicative hash of the position.
+    (0..length).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
 /// An IPv4 address that a dual-stack socket wrote as IPv6 (`::ffff:10.0.0.1`), written as IPv4.
