@@ -55,7 +55,6 @@ impl<M: Maps + ReadBack> Agent<M> {
             interface: 2,
             ip: *ip,
             prefix_len: 24,
-            preferred: true,
             scope: Scope::Global,
             preferred: true,
         };
