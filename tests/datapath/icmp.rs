@@ -194,3 +194,21 @@ fn an_echo_request_to_an_address_of_services_alone_is_answered() {
     check_error(&mut datapath, Hook::Ingress, &to_the_node, &to_the_node);
     assert_eq!(datapath.tables().counters(), [(Counter::EchoAnswered, 2)].into());
 }
+
+#[test]
+fn an_error_that_is_not_all_there_or_quotes_from_behind_its_end_passes_untouched() {
+    let mut datapath = datapath();
+    for net in [&V4, &V6] {
+        datapath.send(Hook::Ingress, &tcp(net.client, net.vip, SYN));
+        let inside = quote(&tcp(net.client, net.backend, SYN), true);
+        let error = icmp(net.router, &ip(net.client), net.errors[0], MTU, &inside);
+        let length = if net.vip.starts_with('[') { 18..20 } else { 16..18 };
+        for (declared, kept) in [(30u16, error.len()), (200, error.len()), (200, error.len() - 12)]
+        {
+            let mut error = error[..kept].to_vec();
+            error[length.clone()].copy_from_slice(&declared.to_be_bytes());
+            check_error(&mut datapath, Hook::Egress, &error, &error);
+        }
+    }
+    assert_eq!(datapath.tables().counters()[&Counter::PassMalformed], 6);
+}

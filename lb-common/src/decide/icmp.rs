@@ -34,12 +34,13 @@ pub(super) fn decide<A: Reply + Messages, P: Packet, T: Tables<A>>(
         // the verifier should have to look at.
         return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders));
     }
-    let Some(header) = packet.header::<8>(ip.transport) else {
+    let is_cut_off = ip.end != u32::MAX && ip.end > packet.len();
+    let Some(header) = packet.header::<8>(ip.transport).filter(|_| !is_cut_off) else {
         return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed));
     };
     let kind = header.u8::<0>();
     if A::is_error(kind) {
-        return error::<A, P, T>(packet, tables, network, ip.transport, hook);
+        return error::<A, P, T>(packet, tables, network, &ip, hook);
     }
     if kind == A::ECHO_REQUEST && hook == Hook::Ingress {
         return echo(packet, tables, network, &ip);
@@ -53,11 +54,14 @@ fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     network: u32,
-    message: u32,
+    ip: &NetworkHeader<A>,
     hook: Hook,
 ) -> Verdict {
+    let message = ip.transport;
     let quoted = match parse::quoted::<A, P>(packet, message + icmp::HEADER_LEN, hook) {
-        Ok(quoted) => quoted,
+        // What lies behind the message's end is not quoted, and its checksum does not cover it.
+        Ok(quoted) if quoted.transport + 8 <= ip.end => quoted,
+        Ok(_) => return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed)),
         Err(skip) => return super::pass::<A, T>(tables, skip),
     };
     let mut new = quoted.key;
