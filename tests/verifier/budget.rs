@@ -10,7 +10,7 @@ const BUDGET: [(&str, u32); 4] = [
     ("lb_tc_ingress", 100_000),
     ("lb_tc_egress", 130_000),
     ("lb_l3_ingress", 100_000),
-    ("lb_l3_egress", 100_000),
+    ("lb_l3_egress", 130_000),
 ];
 
 /// Every value that the setting can have.
