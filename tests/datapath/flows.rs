@@ -4,11 +4,7 @@ use lb_common::abi::backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::state;
 use lb_common::abi::service::SlotRange;
-use lb_common::clock::Ticks;
-use lb_common::decide;
-use lb_common::native::{Bytes, MemoryTables};
 use lb_common::net::protocol::{TCP, UDP};
-use lb_common::parse::Link;
 use lb_common::parse::tcp::{ACK, FIN, RST, SYN};
 use lb_tests::datapath::{Datapath, World, tcp, udp};
 
@@ -200,34 +196,4 @@ fn packets_and_bytes_are_counted_in_the_entries() {
     for (_, flow) in datapath.tables().v4.flows() {
         assert_eq!((flow.packets, flow.bytes), (2, 2 * length));
     }
-}
-
-/// Two frontends with one backend, in memory alone: its clock can be set.
-fn native_clash() -> MemoryTables {
-    let world = World::default().service(UDP, &["10.96.0.10:53"], &["10.1.0.2:53"]);
-    world.service(UDP, &["10.96.0.11:53"], &["10.1.0.2:53"]).tables()
-}
-
-/// Dials `frontend` so many seconds after the last packet.
-fn dial_after(tables: &MemoryTables, seconds: u32, frontend: &str) -> Verdict {
-    tables.now.set(Ticks(tables.now.get().0 + Ticks::in_seconds(seconds)));
-    let packet = udp(CLIENT, frontend).bytes();
-    decide::ingress(&mut Bytes(packet), tables, Link::Ethernet)
-}
-
-#[test]
-fn a_client_whom_nobody_answers_keeps_its_flow_from_other_frontends() {
-    let tables = native_clash();
-    for _ in 0..3 {
-        assert_eq!(dial_after(&tables, 20, "10.96.0.10:53"), Verdict::Rewritten);
-    }
-    assert_eq!(dial_after(&tables, 1, "10.96.0.11:53"), Verdict::Drop(Counter::DropFlowClash));
-}
-
-#[test]
-fn a_flow_whose_answers_have_become_anothers_is_decided_anew() {
-    let tables = native_clash();
-    assert_eq!(dial_after(&tables, 0, "10.96.0.10:53"), Verdict::Rewritten);
-    assert_eq!(dial_after(&tables, 60, "10.96.0.11:53"), Verdict::Rewritten);
-    assert_eq!(dial_after(&tables, 1, "10.96.0.10:53"), Verdict::Drop(Counter::DropFlowClash));
 }
