@@ -6,7 +6,9 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
+mod miri;
 mod needs;
 mod progress;
 mod setup;
@@ -47,6 +49,8 @@ enum Task {
     Lint(lint::Args),
     Demo(demo::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
+    Miri(miri::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +73,8 @@ fn run(task: Task, progress: Progress) -> Result<ExitCode> {
         Task::Lint(args) => lint::run(&args, &workspace, progress)?,
         Task::Demo(args) => demo::run(&args, &workspace, progress)?,
         Task::Bench(args) => bench::run(&args, &workspace, progress)?,
+        Task::Fuzz(args) => fuzz::run(&args, &workspace, progress)?,
+        Task::Miri(args) => miri::run(&args, &workspace, progress)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,8 @@ use crate::progress::Progress;
 
 /// The compiler, as `rust-toolchain.toml` pins it.
 pub(crate) const TOOLCHAIN: &str = "1.95.0";
+/// The toolchain that has Miri. Nothing else needs it.
+pub(crate) const NIGHTLY: &str = "nightly";
 /// The target of `build --static`.
 pub(crate) const STATIC_TARGET: &str = if cfg!(target_arch = "aarch64") {
     "aarch64-unknown-linux-musl"
@@ -49,6 +51,10 @@ pub(crate) enum Group {
     Test,
     /// Looking over the code.
     Lint,
+    /// Fuzzing the datapath.
+    Fuzz,
+    /// Running the datapath under Miri.
+    Miri,
 }
 
 /// How to see that something is there.
@@ -60,6 +66,8 @@ pub(crate) enum Check {
     Version(&'static str, &'static str),
     /// A path in the toolchain's folder.
     Toolchain(&'static str),
+    /// A path in the folder of the toolchain [`NIGHTLY`], whichever version that is.
+    Nightly(&'static str),
 }
 
 /// A command that installs something Debian does not package.
@@ -81,7 +89,7 @@ pub(crate) trait Host {
     fn install(&self, title: &str, env: &[(&str, &str)], command: &[&str]) -> Result<()>;
 }
 
-const fn rustup(command: &'static [&'static str]) -> Install {
+const fn by(command: &'static [&'static str]) -> Install {
     Install { env: &[], command }
 }
 
@@ -99,14 +107,7 @@ pub(crate) const NEEDS: &[Need] = &[
         group: Group::Build,
         check: Check::Toolchain("lib/rustlib/src/rust/library/core/src/lib.rs"),
         packages: &[],
-        install: Some(rustup(&[
-            "rustup",
-            "component",
-            "add",
-            "rust-src",
-            "--toolchain",
-            TOOLCHAIN,
-        ])),
+        install: Some(by(&["rustup", "component", "add", "rust-src", "--toolchain", TOOLCHAIN])),
     },
     Need {
         name: "bpf-linker 0.13.0",
@@ -135,7 +136,7 @@ pub(crate) const NEEDS: &[Need] = &[
         group: Group::Lint,
         check: Check::Toolchain("bin/rustfmt"),
         packages: &[],
-        install: Some(rustup(&["rustup", "component", "add", "rustfmt", "--toolchain", TOOLCHAIN])),
+        install: Some(by(&["rustup", "component", "add", "rustfmt", "--toolchain", TOOLCHAIN])),
     },
     Need {
         name: "clippy",
@@ -143,7 +144,7 @@ pub(crate) const NEEDS: &[Need] = &[
         group: Group::Lint,
         check: Check::Toolchain("bin/cargo-clippy"),
         packages: &[],
-        install: Some(rustup(&["rustup", "component", "add", "clippy", "--toolchain", TOOLCHAIN])),
+        install: Some(by(&["rustup", "component", "add", "clippy", "--toolchain", TOOLCHAIN])),
     },
     Need {
         name: "musl target",
@@ -155,14 +156,7 @@ pub(crate) const NEEDS: &[Need] = &[
             Check::Toolchain("lib/rustlib/x86_64-unknown-linux-musl")
         },
         packages: &[],
-        install: Some(rustup(&[
-            "rustup",
-            "target",
-            "add",
-            STATIC_TARGET,
-            "--toolchain",
-            TOOLCHAIN,
-        ])),
+        install: Some(by(&["rustup", "target", "add", STATIC_TARGET, "--toolchain", TOOLCHAIN])),
     },
     Need {
         name: "musl-gcc",
@@ -171,6 +165,54 @@ pub(crate) const NEEDS: &[Need] = &[
         check: Check::Program("musl-gcc"),
         packages: &["musl-tools"],
         install: None,
+    },
+    Need {
+        name: "cargo-fuzz 0.13.2",
+        why: "`fuzz` builds its targets with it",
+        group: Group::Fuzz,
+        check: Check::Version("cargo-fuzz", "cargo-fuzz 0.13.2"),
+        packages: &[],
+        install: Some(by(&["cargo", "install", "cargo-fuzz", "--version", "0.13.2", "--locked"])),
+    },
+    Need {
+        name: "c++",
+        why: "`fuzz` compiles the fuzzing engine with it",
+        group: Group::Fuzz,
+        check: Check::Program("c++"),
+        packages: &["g++"],
+        install: None,
+    },
+    Need {
+        name: "nightly",
+        why: "only this toolchain has Miri",
+        group: Group::Miri,
+        check: Check::Nightly("bin/rustc"),
+        packages: &[],
+        install: Some(by(&[
+            "rustup",
+            "toolchain",
+            "install",
+            NIGHTLY,
+            "--profile",
+            "minimal",
+            "--no-self-update",
+        ])),
+    },
+    Need {
+        name: "Miri",
+        why: "`miri` interprets the datapath with it",
+        group: Group::Miri,
+        check: Check::Nightly("bin/miri"),
+        packages: &[],
+        install: Some(by(&["rustup", "component", "add", "miri", "--toolchain", NIGHTLY])),
+    },
+    Need {
+        name: "rust-src of nightly",
+        why: "Miri interprets the standard library as well",
+        group: Group::Miri,
+        check: Check::Nightly("lib/rustlib/src/rust/library/std/src/lib.rs"),
+        packages: &[],
+        install: Some(by(&["rustup", "component", "add", "rust-src", "--toolchain", NIGHTLY])),
     },
     tool("ip", &["iproute2"], "the lab makes network namespaces, links and routes"),
     tool("nft", &["nftables"], "the tests look at what others' rules see"),
@@ -208,6 +250,10 @@ impl Host for Machine {
                 output(program, &["--version"]).is_some_and(|printed| printed == *version)
             }
             Check::Toolchain(path) => self.sysroot.join(path).exists(),
+            Check::Nightly(path) => {
+                output("rustup", &["run", NIGHTLY, "rustc", "--print", "sysroot"])
+                    .is_some_and(|sysroot| Path::new(&sysroot).join(path).exists())
+            }
         }
     }
 

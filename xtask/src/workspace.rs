@@ -78,7 +78,18 @@ impl Workspace {
     /// `cargo <subcommand>` in the workspace, free of what cargo told this program about itself:
     /// build scripts of dependencies watch those variables and would run again each time.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        self.on_cargo(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), subcommand)
+    }
+
+    /// The same with the cargo of another toolchain, which rustup finds.
+    pub(crate) fn cargo_of(&self, toolchain: &str, subcommand: &str) -> Command {
+        let mut command = self.on_cargo("cargo".into(), subcommand);
+        command.env("RUSTUP_TOOLCHAIN", toolchain).env_remove("CARGO");
+        command
+    }
+
+    fn on_cargo(&self, cargo: OsString, subcommand: &str) -> Command {
+        let mut command = Command::new(cargo);
         command.arg(subcommand).current_dir(&self.root);
         for (name, _) in env::vars_os().filter(|(name, _)| describes_this_package(name)) {
             command.env_remove(name);
