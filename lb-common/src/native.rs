@@ -2,13 +2,14 @@
 //!
 //! Tests run the very decisions of the kernel with these.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
+use crate::abi::capacity;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Draft, Flow, FlowKey};
 use crate::abi::fragment::{FragmentKey, FragmentPorts};
@@ -132,6 +133,7 @@ pub struct FamilyMaps<A: Copy + Ord> {
     flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
     affinity: RefCell<BTreeMap<AffinityKey<A>, Affinity>>,
     fragments: RefCell<BTreeMap<FragmentKey<A>, FragmentPorts>>,
+    probation: RefCell<VecDeque<FlowKey<A>>>,
 }
 
 /// All maps in memory, with the settings.
@@ -160,6 +162,8 @@ pub struct MemoryTables {
     pub now: Cell<Ticks>,
     /// How many flow entries fit into each family's table; none by default means no limit.
     pub flow_capacity: Option<usize>,
+    /// How many flows of each family may be on probation; by default as many as the agent lets.
+    pub probation: usize,
     counters: RefCell<BTreeMap<Counter, u64>>,
 }
 
@@ -180,6 +184,7 @@ impl Default for MemoryTables {
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             now: Cell::default(),
             flow_capacity: None,
+            probation: capacity::PROBATION as usize,
             counters: RefCell::default(),
         }
     }
@@ -214,6 +219,17 @@ impl MemoryTables {
     #[must_use]
     pub fn counters(&self) -> BTreeMap<Counter, u64> {
         self.counters.borrow().clone()
+    }
+}
+
+impl<A: Address + Default + Ord> FamilyMaps<A> {
+    fn place(&self, capacity: usize) -> Option<RefMut<'_, FlowKey<A>>> {
+        let mut places = self.probation.borrow_mut();
+        if places.len() < capacity {
+            places.push_front(FlowKey::default());
+        }
+        places.rotate_left(1);
+        RefMut::filter_map(places, VecDeque::back_mut).ok()
     }
 }
 
@@ -274,6 +290,7 @@ macro_rules! memory_tables {
         impl Tables<$address> for MemoryTables {
             type Entry = Entry<$address>;
             type Draft = Box<Draft<$address>>;
+            type Place<'p> = RefMut<'p, FlowKey<$address>>;
 
             fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
                 self.$family.flows.borrow().get(key).cloned()
@@ -290,6 +307,10 @@ macro_rules! memory_tables {
 
             fn draft(&self) -> Option<Self::Draft> {
                 Some(Box::default())
+            }
+
+            fn place(&self) -> Option<RefMut<'_, FlowKey<$address>>> {
+                self.$family.place(self.probation)
             }
 
             fn remove_flow(&self, key: &FlowKey<$address>) {

@@ -23,6 +23,10 @@ pub trait Tables<A: Address> {
     type Entry: FlowEntry<A>;
     /// A [`Draft`] on loan.
     type Draft: DerefMut<Target = Draft<A>>;
+    /// A place on probation on loan.
+    type Place<'p>: DerefMut<Target = FlowKey<A>>
+    where
+        Self: 'p;
 
     /// The flow entry at `key`.
     fn flow(&self, key: &FlowKey<A>) -> Option<Self::Entry>;
@@ -37,6 +41,10 @@ pub trait Tables<A: Address> {
 
     /// Room to make entries in, with whatever was left there; lent to one function at a time.
     fn draft(&self) -> Option<Self::Draft>;
+
+    /// The next place on [`probation`](crate::abi::probation) on loan, with the key that was put there
+    /// longest ago; all zero if none was.
+    fn place(&self) -> Option<Self::Place<'_>>;
 
     /// Removes a flow entry, if it is there.
     fn remove_flow(&self, key: &FlowKey<A>);

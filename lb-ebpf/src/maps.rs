@@ -12,6 +12,7 @@ use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
+use lb_common::abi::probation::turn;
 use lb_common::abi::service::{Service, Slot};
 use lb_common::abi::{capacity, counter};
 use lb_common::net::{Addr4, Addr6};
@@ -138,3 +139,14 @@ pub(crate) static FRAGMENTS_V6: LruHashMap<
     FragmentPorts,
     { capacity::FRAGMENTS as usize },
 > = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static PROBATION_V4: Array<FlowKey<Addr4>, { capacity::PROBATION as usize }> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static PROBATION_V6: Array<FlowKey<Addr6>, { capacity::PROBATION as usize }> =
+    Array::new();
+
+#[btf_map]
+pub(crate) static PROBATION_TURN: Array<u64, { turn::COUNT as usize }> = Array::new();

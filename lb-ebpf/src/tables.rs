@@ -1,5 +1,7 @@
 //! The decisions' view of the maps.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -13,6 +15,7 @@ use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
+use lb_common::abi::probation::turn;
 use lb_common::abi::service::Service;
 use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use lb_common::clock::Ticks;
@@ -76,14 +79,35 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
     }
 }
 
+/// Takes the next number of `turn`, which is a value of `PROBATION_TURN`.
+#[inline(always)]
+fn take(turn: *mut u64) -> u32 {
+    let mut number = 1u64;
+    // SAFETY: the pointer comes from a successful lookup in this run of the program; the verifier
+    // proves it once more. The instruction is atomic (kernel 5.12), and Rust has it for no BPF target.
+    unsafe {
+        asm!(
+            "{number} = atomic_fetch_add((u64 *)({turn} + 0), {number})",
+            number = inout(reg) number,
+            turn = in(reg) turn,
+            options(nostack),
+        );
+    }
+    number as u32
+}
+
 /// `EEXIST`, as the kernel returns it.
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident) => {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident, $probation:ident, $turn:expr) => {
         impl<'a> Tables<$address> for KernelTables<'a> {
             type Entry = Entry<$address>;
             type Draft = &'a mut Draft<$address>;
+            type Place<'p>
+                = &'p mut FlowKey<$address>
+            where
+                Self: 'p;
 
             #[inline(always)]
             fn flow(&self, key: &FlowKey<$address>) -> Option<Self::Entry> {
@@ -112,6 +136,23 @@ macro_rules! kernel_tables {
                 let value = maps::$draft.get_ptr_mut(0)?;
                 // SAFETY: the value belongs to this CPU, and programs of one CPU at TC do not
                 // interrupt each other; within one, it is lent to one function at a time.
+                Some(unsafe { &mut *value })
+            }
+
+            #[inline(always)]
+            fn place(&self) -> Option<Self::Place<'_>> {
+                let turn = maps::PROBATION_TURN.get_ptr_mut($turn)?;
+                // Behind the last place comes the first. CPUs that get there at once may share it:
+                // a flow that another has overwritten there is left to the collector.
+                let value = match maps::$probation.get_ptr_mut(take(turn)) {
+                    Some(value) => value,
+                    None => {
+                        // SAFETY: as in `Entry::record`.
+                        unsafe { *turn = 1 };
+                        maps::$probation.get_ptr_mut(0)?
+                    }
+                };
+                // SAFETY: as in `Entry::record`; a key that is torn is nobody's.
                 Some(unsafe { &mut *value })
             }
 
@@ -249,7 +290,9 @@ kernel_tables!(
     SRC_RANGES_V4,
     ADDRESSES_V4,
     SVC_CIDRS_V4,
-    FRAGMENTS_V4
+    FRAGMENTS_V4,
+    PROBATION_V4,
+    turn::V4
 );
 kernel_tables!(
     Addr6,
@@ -262,5 +305,7 @@ kernel_tables!(
     SRC_RANGES_V6,
     ADDRESSES_V6,
     SVC_CIDRS_V6,
-    FRAGMENTS_V6
+    FRAGMENTS_V6,
+    PROBATION_V6,
+    turn::V6
 );

@@ -84,7 +84,7 @@ fn a_half_closed_connection_goes_on_carrying_data() {
 fn both_entries_know_what_either_direction_saw() {
     let mut datapath = one_backend(TCP);
     open_and_close(&mut datapath);
-    let all = state::REPLIED | state::CLIENT_FIN | state::SERVER_FIN;
+    let all = state::REPLIED | state::CONFIRMED | state::CLIENT_FIN | state::SERVER_FIN;
     let states: Vec<_> = datapath.tables().v4.flows().iter().map(|(_, f)| f.state).collect();
     assert_eq!(states, [all, all]);
 }

@@ -120,7 +120,7 @@ fn all_entries_know_what_any_saw() {
     let mut datapath = datapath(TCP);
     V4.exchange(&mut datapath, SYN, SYN | ACK);
     V4.exchange(&mut datapath, FIN | ACK, FIN | ACK);
-    let all = state::REPLIED | state::CLIENT_FIN | state::SERVER_FIN;
+    let all = state::REPLIED | state::CONFIRMED | state::CLIENT_FIN | state::SERVER_FIN;
     let states: Vec<_> = datapath.tables().v4.flows().iter().map(|(_, f)| f.state).collect();
     assert_eq!(states, [all; 4]);
 }

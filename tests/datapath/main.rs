@@ -14,6 +14,8 @@ mod decisions;
 #[cfg(test)]
 mod dnat;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod flows;
 #[cfg(test)]
 mod fragments;

@@ -26,6 +26,8 @@ use crate::render::{Id, objects};
 
 /// Room for the entries of a few flows: they are forgotten after every packet.
 const FLOWS: u32 = 1024;
+/// More flows than are made here: none is displaced by what an earlier history has left.
+const PROBATION: u32 = 256 * 1024;
 /// Without `WAGGLE_SEED` and `WAGGLE_SOAK` every run is the same.
 const SEED: u64 = 3;
 /// How much more `cargo xtask test --soak` does.
@@ -49,6 +51,7 @@ fn the_kernel_does_what_the_oracle_says() {
                 bits,
                 RefCell::new(Kernel::load(
                     Some(FLOWS),
+                    PROBATION,
                     bits,
                     packed_ports(DEFAULT_MASQUERADE_PORTS),
                 )),

@@ -72,6 +72,8 @@ counters! {
     DropMasqueradeAddress = 19, "drop_masquerade_address";
     /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
     DropStrayReset = 20, "drop_stray_reset";
+    /// A flow that its client had not confirmed gave way to a newer one.
+    FlowDisplaced = 21, "flow_displaced";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

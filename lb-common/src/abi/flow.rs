@@ -201,6 +201,24 @@ impl<A: Address> Flow<A> {
         }
     }
 
+    /// Whether the entry at `other` may be this one's partner, where `key` is this entry's own key: its
+    /// packets become answers to those of this one.
+    #[must_use]
+    #[inline(always)]
+    pub fn answers(&self, key: &FlowKey<A>, other: &FlowKey<A>) -> bool {
+        let is_source = if self.flags & flags::SET_DST != 0 {
+            self.dst_port == other.src_port && self.dst == other.src
+        } else {
+            key.dst_port == other.src_port && key.dst == other.src
+        };
+        is_source
+            && if self.flags & flags::SET_SRC != 0 {
+                self.src_port == other.dst_port && self.src == other.dst
+            } else {
+                key.src_port == other.dst_port && key.src == other.dst
+            }
+    }
+
     /// Whether this entry rewrites anything.
     #[must_use]
     #[inline(always)]
@@ -261,6 +279,9 @@ pub mod state {
     pub const SERVER_FIN: u8 = 1 << 2;
     /// Either side sent a RST.
     pub const RESET: u8 = 1 << 3;
+    /// The client was heard again after a reply: it is there, and not only somebody who uses its
+    /// address. Of TCP and SCTP, anything but the request for a connection counts.
+    pub const CONFIRMED: u8 = 1 << 4;
 }
 
 /// Room for the entries of one flow while they are made: they do not fit on the stack of a program.

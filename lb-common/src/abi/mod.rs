@@ -14,6 +14,7 @@ pub mod frontend;
 pub mod interface;
 pub mod name;
 pub mod prefix;
+pub mod probation;
 pub mod service;
 pub mod settings;
 
@@ -71,9 +72,15 @@ pub mod map {
     pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
     /// The same for IPv6.
     pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
+    /// Place → [`FlowKey`](super::flow::FlowKey) of a flow on [`probation`](super::probation), IPv4.
+    pub const PROBATION_V4: &str = "PROBATION_V4";
+    /// The same for IPv6.
+    pub const PROBATION_V6: &str = "PROBATION_V6";
+    /// [`turn`](super::probation::turn) → the next place, `u64`.
+    pub const PROBATION_TURN: &str = "PROBATION_TURN";
 
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 26] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -97,6 +104,9 @@ pub mod map {
         INTERFACES,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
+        PROBATION_V4,
+        PROBATION_V6,
+        PROBATION_TURN,
     ];
 }
 
@@ -124,6 +134,8 @@ pub mod capacity {
     pub const INTERFACES: u32 = 16 * 1024;
     /// Packets whose fragments are on their way, per family.
     pub const FRAGMENTS: u32 = 8 * 1024;
+    /// Flows on probation, per family; follows from that of the flow tables.
+    pub const PROBATION: u32 = super::probation::places(FLOWS);
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

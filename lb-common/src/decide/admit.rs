@@ -47,10 +47,7 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
             match way(tables, key, headers.opening, &mut decision) {
                 Way::Taken => Ok(()),
                 Way::Free => return Translation::None,
-                Way::Over => {
-                    clear_the_way(tables, key);
-                    return Translation::None;
-                }
+                Way::Over => return Translation::Clear,
             }
         }
         Err(translation) => return translation,
@@ -105,7 +102,7 @@ fn way<A: Address, T: Tables<A>>(
 
 /// Forgets the flow in the way of `key`.
 #[inline(never)]
-fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
+pub(super) fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
     let answers = key.reversed(Hook::Egress);
     if let Some(entry) = tables.flow(&answers) {
         entries::forget(tables, &answers, &entry);

@@ -87,16 +87,22 @@ fn merge<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, state: u8) -> O
     Some(entry)
 }
 
-/// Removes the flow that the entry at `key` belongs to: its port has been taken by another
-/// connection.
+/// Removes the flow that the entry at `key` belongs to. What has become another flow's stays.
 #[inline(never)]
 pub(super) fn forget<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, entry: &T::Entry) {
     let Some(mut draft) = tables.draft() else { return };
     let draft = &mut *draft;
     entry.load().put_partner(key, &mut draft.partner);
-    put_leg(entry.load().flags, key, draft);
+    let flags = entry.load().flags;
     tables.remove_flow(key);
-    tables.remove_flow(&draft.partner);
+    if let Some(partner) = tables.flow(&draft.partner) {
+        if partner.load().answers(&draft.partner, key) {
+            tables.remove_flow(&draft.partner);
+        } else if flags & flags::REPLY == 0 {
+            return;
+        }
+    }
+    put_leg(flags, key, draft);
     let Some(leg) = tables.flow(&draft.other) else { return };
     leg.load().put_partner(&draft.other, &mut draft.partner);
     if leg.load().writes() {

@@ -1,6 +1,6 @@
 //! The fast path: what an entry of `FLOWS` says about a packet.
 
-use super::{entries, state};
+use super::{entries, probation, state};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
 use crate::net::{Address, protocol};
@@ -47,6 +47,9 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
         if next != flow.state {
             entry.set_state(next);
             entries::tell(tables, key, &entry);
+            if state::is_established(flow.state) && state::is_closed(next) {
+                probation::put_back(tables, key, &entry);
+            }
         }
     }
     let now = tables.now();

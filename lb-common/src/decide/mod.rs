@@ -14,6 +14,7 @@ mod icmp;
 mod leave;
 mod masquerade;
 mod ports;
+mod probation;
 mod select;
 pub mod state;
 
@@ -119,6 +120,10 @@ fn carry_out<A: Reply, P: Packet, T: Tables<A>>(
     let mut new = headers.key;
     match translate(tables, headers, &mut new, hook, bytes) {
         Translation::None => Verdict::Pass,
+        Translation::Clear => {
+            admit::clear_the_way(tables, &headers.key);
+            Verdict::Pass
+        }
         Translation::Rewrite => match rewrite::rewrite(packet, headers, &new) {
             Ok(()) => Verdict::Rewritten,
             Err(Refused) => drop(tables, Counter::DropRewrite),
@@ -141,6 +146,8 @@ fn carry_out<A: Reply, P: Packet, T: Tables<A>>(
 enum Translation {
     /// They stay: the packet is not ours.
     None,
+    /// They stay, and what is left of a flow of ours must go out of its way.
+    Clear,
     /// They become those of the key that was handed in.
     Rewrite,
     /// The client must be told that nobody is there.
@@ -162,7 +169,14 @@ fn translate<A: Wire, T: Tables<A>>(
         Follow::Rewrite => Translation::Rewrite,
         Follow::Leave => Translation::None,
         Follow::Decide => match hook {
-            Hook::Ingress => admit::admit(tables, headers, new, bytes),
+            Hook::Ingress => {
+                let translation = admit::admit(tables, headers, new, bytes);
+                if translation == Translation::Rewrite {
+                    // Here, where the stack of what was done for it is free again.
+                    probation::put(tables, &headers.key);
+                }
+                translation
+            }
             Hook::Egress => leave::leave(tables, headers, new, bytes),
         },
     }

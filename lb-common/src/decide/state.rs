@@ -63,6 +63,8 @@ pub fn after(state: u8, is_reply: bool, tcp_flags: u8) -> u8 {
     let mut next = state;
     if is_reply {
         next |= state::REPLIED;
+    } else if state & state::REPLIED != 0 && tcp_flags & tcp::SYN == 0 {
+        next |= state::CONFIRMED;
     }
     if tcp_flags & tcp::FIN != 0 {
         next |= if is_reply { state::SERVER_FIN } else { state::CLIENT_FIN };
@@ -86,6 +88,14 @@ pub const fn is_closing(state: u8) -> bool {
 pub const fn is_closed(state: u8) -> bool {
     const BOTH: u8 = state::CLIENT_FIN | state::SERVER_FIN;
     state & state::RESET != 0 || state & BOTH == BOTH
+}
+
+/// Whether a flow in this state is worth a place that newer ones ask for: its client is there, and has
+/// not ended it.
+#[must_use]
+#[inline(always)]
+pub const fn is_established(state: u8) -> bool {
+    state & state::CONFIRMED != 0 && !is_closed(state)
 }
 
 /// Whether a packet with these flags asks for a new connection.
@@ -162,6 +172,27 @@ mod tests {
         check(&[(CLIENT, tcp::FIN), (SERVER, tcp::FIN)], true, true);
         check(&[(SERVER, tcp::RST)], true, true);
         check(&[(CLIENT, tcp::RST | tcp::ACK)], true, true);
+    }
+
+    #[track_caller]
+    fn check_established(events: &[(bool, u8)], expected: bool) {
+        let state = events.iter().fold(0, |s, (reply, flags)| after(s, *reply, *flags));
+        assert_eq!(is_established(state), expected, "{events:?}");
+    }
+
+    #[test]
+    fn a_flow_is_established_once_its_client_was_heard_after_an_answer_until_it_is_closed() {
+        let (syn, answer) = ((CLIENT, tcp::SYN), (SERVER, tcp::SYN | tcp::ACK));
+        let (datagram, reply) = ((CLIENT, 0), (SERVER, 0));
+        check_established(&[syn], false);
+        check_established(&[syn, syn, answer], false);
+        check_established(&[syn, answer, syn], false);
+        check_established(&[syn, answer, (CLIENT, tcp::ACK)], true);
+        check_established(&[datagram, datagram, reply], false);
+        check_established(&[datagram, reply, datagram], true);
+        check_established(&[syn, answer, (CLIENT, tcp::FIN)], true);
+        check_established(&[syn, answer, (CLIENT, tcp::FIN), (SERVER, tcp::FIN)], false);
+        check_established(&[syn, answer, (CLIENT, tcp::ACK), (SERVER, tcp::RST)], false);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
+use lb_common::abi::probation::{places, turn};
 use lb_common::abi::service::{Service, Slot};
 use lb_common::abi::{capacity, counter, map};
 use lb_common::net::{Addr4, Addr6};
@@ -145,10 +146,13 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
         fixed::<FragmentKey<Addr4>, FragmentPorts>(map::FRAGMENTS_V4, LruHash, capacity::FRAGMENTS),
         fixed::<FragmentKey<Addr6>, FragmentPorts>(map::FRAGMENTS_V6, LruHash, capacity::FRAGMENTS),
+        fixed::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
+        fixed::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
+        fixed::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
     ]
 }
 
-/// A map whose capacity nobody sets.
+/// A map whose capacity nobody sets, or not by itself.
 fn fixed<K, V>(name: &'static str, kind: MapType, capacity: u32) -> Layout {
     Layout { setting: None, ..layout::<K, V>(name, kind, capacity, "") }
 }

@@ -24,7 +24,14 @@ use lb_common::parse::Link;
 /// of the flow tables: small, so that maps are made and read fast.
 const CAPACITY: u32 = 4 * 1024;
 /// Maps whose capacity says something, so that they keep it.
-const SIZED: [&str; 3] = [map::COUNTERS, map::SERVICE_CIDRS_V4, map::SERVICE_CIDRS_V6];
+const SIZED: [&str; 6] = [
+    map::COUNTERS,
+    map::SERVICE_CIDRS_V4,
+    map::SERVICE_CIDRS_V6,
+    map::PROBATION_V4,
+    map::PROBATION_V6,
+    map::PROBATION_TURN,
+];
 /// Largest packet a test run returns.
 const MAX_PACKET: usize = 16 * 1024;
 
@@ -72,20 +79,23 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Makes the maps; `flows` is the capacity of each flow table, `masquerade` and `ports` are the
-    /// settings [`settings::MASQUERADE`] and [`settings::MASQUERADE_PORTS`].
+    /// Makes the maps; `flows` is the capacity of each flow table, `probation` says how many flows may
+    /// be on probation, `masquerade` and `ports` are the settings [`settings::MASQUERADE`] and
+    /// [`settings::MASQUERADE_PORTS`].
     ///
     /// # Panics
     ///
     /// If the kernel refuses one.
     #[must_use]
-    pub fn load(flows: Option<u32>, masquerade: u32, ports: u32) -> Self {
+    pub fn load(flows: Option<u32>, probation: u32, masquerade: u32, ports: u32) -> Self {
         let mut loader = EbpfLoader::new();
         for name in map::ALL.into_iter().filter(|name| !SIZED.contains(name)) {
             loader.map_max_entries(name, CAPACITY);
         }
         loader.map_max_entries(map::FLOWS_V4, flows.unwrap_or(CAPACITY));
         loader.map_max_entries(map::FLOWS_V6, flows.unwrap_or(CAPACITY));
+        loader.map_max_entries(map::PROBATION_V4, probation);
+        loader.map_max_entries(map::PROBATION_V6, probation);
         loader.override_global(settings::MASQUERADE, &masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }

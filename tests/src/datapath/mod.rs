@@ -59,8 +59,9 @@ impl Datapath {
     /// Loads the kernel object with the settings of `tables` and fills both sides from it.
     #[must_use]
     pub fn new(tables: MemoryTables) -> Self {
-        let capacity = tables.flow_capacity.map(|flows| u32::try_from(flows).expect("small"));
-        let mut kernel = Kernel::load(capacity, tables.masquerade, tables.masquerade_ports);
+        let small = |entries| u32::try_from(entries).expect("small");
+        let (flows, probation) = (tables.flow_capacity.map(small), small(tables.probation));
+        let mut kernel = Kernel::load(flows, probation, tables.masquerade, tables.masquerade_ports);
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }

@@ -155,6 +155,13 @@ impl World {
         self
     }
 
+    /// Lets so many flows of each family be on probation.
+    #[must_use]
+    pub fn probation(mut self, flows: usize) -> Self {
+        self.tables.probation = flows;
+        self
+    }
+
     /// The tables.
     #[must_use]
     pub fn tables(self) -> MemoryTables {

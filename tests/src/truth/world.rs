@@ -30,6 +30,8 @@ use crate::datapath::{Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now, timeles
 
 /// Room for the entries of a few flows: they are forgotten after every packet.
 const FLOWS: u32 = 1024;
+/// More flows than are made here: none is displaced by what an earlier world has left.
+const PROBATION: u32 = 256 * 1024;
 /// The interface with the node's addresses. Packets come by another, of which nothing is known.
 const UPLINK: u32 = 2;
 
@@ -74,7 +76,12 @@ impl World {
     /// [`lb_common::abi::settings::masquerade`]), agents with default settings, and no object.
     #[must_use]
     pub fn new(addresses: &[&str], masquerade: u32) -> Self {
-        let kernel = Kernel::load(Some(FLOWS), masquerade, packed_ports(DEFAULT_MASQUERADE_PORTS));
+        let kernel = Kernel::load(
+            Some(FLOWS),
+            PROBATION,
+            masquerade,
+            packed_ports(DEFAULT_MASQUERADE_PORTS),
+        );
         let addresses: Vec<_> =
             addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         let maps = kernel_maps(&kernel);
