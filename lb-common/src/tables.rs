@@ -79,6 +79,19 @@ pub trait Tables<A: Address> {
     /// Remembers the ports in a first fragment. A table that takes nothing only forgets.
     fn remember_ports(&self, key: &FragmentKey<A>, ports: &FragmentPorts);
 
+    /// What was dialled when a flow was last sent to the backend at `at`, if one was.
+    fn server(&self, at: &FrontendKey<A>) -> Option<FrontendKey<A>>;
+
+    /// Remembers that a flow was sent to the backend at `at` because it had dialled `dialled`. A table
+    /// that takes nothing only forgets.
+    fn remember_server(&self, at: &FrontendKey<A>, dialled: &FrontendKey<A>);
+
+    /// Since when, or from when on, resets of a connection past all frontends pass, if that was said.
+    fn resets_pass(&self, key: &FlowKey<A>) -> Option<Ticks>;
+
+    /// Says so. A table that takes nothing only forgets.
+    fn let_resets_pass(&self, key: &FlowKey<A>, from: Ticks);
+
     /// What the longest prefix with this address is, bits of [`client`](crate::abi::prefix::client),
     /// if any has it.
     fn client(&self, addr: A) -> Option<u32>;

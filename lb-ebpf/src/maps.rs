@@ -15,6 +15,7 @@ use lb_common::abi::prefix::Ranged;
 use lb_common::abi::probation::turn;
 use lb_common::abi::service::{Service, Slot};
 use lb_common::abi::{capacity, counter};
+use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -150,3 +151,25 @@ pub(crate) static PROBATION_V6: Array<FlowKey<Addr6>, { capacity::PROBATION as u
 
 #[btf_map]
 pub(crate) static PROBATION_TURN: Array<u64, { turn::COUNT as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static SERVERS_V4: LruHashMap<
+    FrontendKey<Addr4>,
+    FrontendKey<Addr4>,
+    { capacity::SERVERS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SERVERS_V6: LruHashMap<
+    FrontendKey<Addr6>,
+    FrontendKey<Addr6>,
+    { capacity::SERVERS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static RESETS_V4: LruHashMap<FlowKey<Addr4>, Ticks, { capacity::RESETS as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub(crate) static RESETS_V6: LruHashMap<FlowKey<Addr6>, Ticks, { capacity::RESETS as usize }> =
+    LruHashMap::new();

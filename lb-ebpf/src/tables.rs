@@ -100,7 +100,7 @@ fn take(turn: *mut u64) -> u32 {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident, $probation:ident, $turn:expr) => {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident, $probation:ident, $turn:expr, $servers:ident, $resets:ident) => {
         impl<'a> Tables<$address> for KernelTables<'a> {
             type Entry = Entry<$address>;
             type Draft = &'a mut Draft<$address>;
@@ -221,6 +221,38 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
+            fn server(&self, at: &FrontendKey<$address>) -> Option<FrontendKey<$address>> {
+                let value = maps::$servers.get_ptr(at)?;
+                // SAFETY: as in `Entry::load`; one that is torn is nobody's.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn remember_server(&self, at: &FrontendKey<$address>, dialled: &FrontendKey<$address>) {
+                match maps::$servers.get_ptr_mut(at) {
+                    // SAFETY: as in `server`. It is hardly ever another one: do not write for nothing.
+                    Some(value) if unsafe { *value } == *dialled => {}
+                    // SAFETY: as in `Entry::record`.
+                    Some(value) => unsafe { *value = *dialled },
+                    None => {
+                        maps::$servers.insert(at, dialled, u64::from(BPF_ANY)).ok();
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn resets_pass(&self, key: &FlowKey<$address>) -> Option<Ticks> {
+                let value = maps::$resets.get_ptr(key)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn let_resets_pass(&self, key: &FlowKey<$address>, from: Ticks) {
+                maps::$resets.insert(key, from, u64::from(BPF_ANY)).ok();
+            }
+
+            #[inline(always)]
             fn client(&self, addr: $address) -> Option<u32> {
                 let key = ClientPrefix::of(addr);
                 maps::$clients.get(&Key::new(key.length, key.addr)).copied()
@@ -292,7 +324,9 @@ kernel_tables!(
     SVC_CIDRS_V4,
     FRAGMENTS_V4,
     PROBATION_V4,
-    turn::V4
+    turn::V4,
+    SERVERS_V4,
+    RESETS_V4
 );
 kernel_tables!(
     Addr6,
@@ -307,5 +341,7 @@ kernel_tables!(
     SVC_CIDRS_V6,
     FRAGMENTS_V6,
     PROBATION_V6,
-    turn::V6
+    turn::V6,
+    SERVERS_V6,
+    RESETS_V6
 );

@@ -33,3 +33,5 @@ mod random;
 mod reject;
 #[cfg(test)]
 mod sctp;
+#[cfg(test)]
+mod strays;

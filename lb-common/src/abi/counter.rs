@@ -70,7 +70,7 @@ counters! {
     DropMasqueradePorts = 18, "drop_masquerade_ports";
     /// Dropped: neither the interface nor the node has an address to masquerade the flow with.
     DropMasqueradeAddress = 19, "drop_masquerade_address";
-    /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
+    /// Dropped: a reset of an answer that went by untranslated because an entry of its flow was evicted.
     DropStrayReset = 20, "drop_stray_reset";
     /// A flow that its client had not confirmed gave way to a newer one.
     FlowDisplaced = 21, "flow_displaced";

@@ -72,6 +72,16 @@ pub mod map {
     pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
     /// The same for IPv6.
     pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
+    /// Where a backend is ([`FrontendKey`](super::frontend::FrontendKey)) that flows were sent to → what
+    /// the last of them had dialled (likewise), IPv4.
+    pub const SERVERS_V4: &str = "SERVERS_V4";
+    /// The same for IPv6.
+    pub const SERVERS_V6: &str = "SERVERS_V6";
+    /// [`FlowKey`](super::flow::FlowKey) of a connection past all frontends → when its resets pass
+    /// ([`Ticks`](crate::clock::Ticks)), IPv4.
+    pub const RESETS_V4: &str = "RESETS_V4";
+    /// The same for IPv6.
+    pub const RESETS_V6: &str = "RESETS_V6";
     /// Place → [`FlowKey`](super::flow::FlowKey) of a flow on [`probation`](super::probation), IPv4.
     pub const PROBATION_V4: &str = "PROBATION_V4";
     /// The same for IPv6.
@@ -80,7 +90,7 @@ pub mod map {
     pub const PROBATION_TURN: &str = "PROBATION_TURN";
 
     /// All of them.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 30] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -104,6 +114,10 @@ pub mod map {
         INTERFACES,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
+        SERVERS_V4,
+        SERVERS_V6,
+        RESETS_V4,
+        RESETS_V6,
         PROBATION_V4,
         PROBATION_V6,
         PROBATION_TURN,
@@ -134,6 +148,10 @@ pub mod capacity {
     pub const INTERFACES: u32 = 16 * 1024;
     /// Packets whose fragments are on their way, per family.
     pub const FRAGMENTS: u32 = 8 * 1024;
+    /// Backends that flows were sent to, per family.
+    pub const SERVERS: u32 = 16 * 1024;
+    /// Connections whose resets are held back or known to pass, per family.
+    pub const RESETS: u32 = 16 * 1024;
     /// Flows on probation, per family; follows from that of the flow tables.
     pub const PROBATION: u32 = super::probation::places(FLOWS);
 }

@@ -5,7 +5,7 @@
 //! path's, which need not carry them either.
 
 use super::client::Client;
-use super::{Translation, dial, entries, masquerade, ports, select, state};
+use super::{Translation, dial, entries, masquerade, ports, select, state, stray};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Draft, Flow, FlowKey, Hook, flags};
 use crate::abi::frontend::{self, Frontend};
@@ -46,7 +46,11 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
         Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
             match way(tables, key, headers.opening, &mut decision) {
                 Way::Taken => Ok(()),
-                Way::Free => return Translation::None,
+                Way::Own => return Translation::None,
+                Way::Free => {
+                    stray::let_pass(tables, key);
+                    return Translation::None;
+                }
                 Way::Over => return Translation::Clear,
             }
         }
@@ -64,6 +68,8 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
 enum Way {
     /// Nothing of ours is in it.
     Free,
+    /// A flow of ours is, and the packet is its own.
+    Own,
     /// A flow of ours was, and is over.
     Over,
     /// A live flow of ours is in it.
@@ -85,14 +91,14 @@ fn way<A: Address, T: Tables<A>>(
     let answers = key.reversed(Hook::Egress);
     let Some(entry) = tables.flow(&answers) else { return Way::Free };
     if entry.load().is_leg() {
-        return Way::Free;
+        return Way::Own;
     }
     if !state::is_live(&entry.load(), key.protocol, tables.now()) {
         return Way::Over;
     }
     let flow = entry.load();
     if flow.opening == opening {
-        return Way::Free;
+        return Way::Own;
     }
     decision.frontend.service = flow.service;
     decision.backend = flow.backend;
@@ -100,7 +106,7 @@ fn way<A: Address, T: Tables<A>>(
     Way::Taken
 }
 
-/// Forgets the flow in the way of `key`.
+/// Forgets the flow in the way of the direct connection with `key`.
 #[inline(never)]
 pub(super) fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
     let answers = key.reversed(Hook::Egress);
@@ -108,6 +114,7 @@ pub(super) fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<
         entries::forget(tables, &answers, &entry);
         tables.count(Counter::PassClosedFlow);
     }
+    stray::let_pass(tables, key);
 }
 
 /// Finds out who asks, and refuses a client that is in none of the source ranges.

@@ -9,7 +9,7 @@ use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
 use crate::abi::interface::NODE;
 use crate::net::{Address, Port, protocol};
-use crate::parse::{Headers, tcp};
+use crate::parse::Headers;
 use crate::tables::{FlowEntry, Insert, Tables};
 
 /// Packets after which a flow is worth a spare entry: short flows do not pay for it.
@@ -147,10 +147,9 @@ fn restore_answer<A: Address, T: Tables<A>>(
 /// the next packet of the client puts it back, unless the backend has been told to give up.
 #[inline(always)]
 fn without_any<A: Address, T: Tables<A>>(tables: &T, headers: &Headers<A>) -> Translation {
-    const ENDS: u8 = tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK;
     let key = &headers.key;
     let stray = key.protocol == protocol::TCP
-        && headers.tcp_flags & ENDS == tcp::RST
+        && state::is_bare_reset(headers.tcp_flags)
         && tables.is_own()
         && ports::has(tables, key.src_port)
         && source(tables) == Some(key.src);

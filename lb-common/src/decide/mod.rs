@@ -17,6 +17,7 @@ mod ports;
 mod probation;
 mod select;
 pub mod state;
+mod stray;
 
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
@@ -171,15 +172,33 @@ fn translate<A: Wire, T: Tables<A>>(
         Follow::Decide => match hook {
             Hook::Ingress => {
                 let translation = admit::admit(tables, headers, new, bytes);
-                if translation == Translation::Rewrite {
-                    // Here, where the stack of what was done for it is free again.
-                    probation::put(tables, &headers.key);
-                }
-                translation
+                // Here, where the stack of what was done so far is free again.
+                afterwards(tables, headers, new, translation)
             }
             Hook::Egress => leave::leave(tables, headers, new, bytes),
         },
     }
+}
+
+/// What the slow path leaves to be done for a packet that enters.
+#[inline(always)]
+fn afterwards<A: Wire, T: Tables<A>>(
+    tables: &T,
+    headers: &Headers<A>,
+    new: &FlowKey<A>,
+    translation: Translation,
+) -> Translation {
+    match translation {
+        Translation::Rewrite => {
+            probation::put(tables, &headers.key);
+            stray::remember(tables, &headers.key, new);
+        }
+        Translation::None if stray::may_be(&headers.key, headers.tcp_flags) => {
+            return stray::hold(tables, &headers.key);
+        }
+        _ => {}
+    }
+    translation
 }
 
 #[inline(always)]

@@ -105,6 +105,14 @@ pub fn is_syn(tcp_flags: u8) -> bool {
     tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
+/// Whether a packet with these flags is a reset by somebody who knows nothing of the connection, and
+/// only answers a segment with an acknowledgement (RFC 9293 §3.10.7.1).
+#[must_use]
+#[inline(always)]
+pub fn is_bare_reset(tcp_flags: u8) -> bool {
+    tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::RST
+}
+
 /// Whether a packet with these flags accepts a new connection.
 #[must_use]
 #[inline(always)]

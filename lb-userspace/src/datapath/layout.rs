@@ -13,6 +13,7 @@ use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::probation::{places, turn};
 use lb_common::abi::service::{Service, Slot};
 use lb_common::abi::{capacity, counter, map};
+use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 
 use crate::maps::Capacities;
@@ -146,6 +147,18 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
         fixed::<FragmentKey<Addr4>, FragmentPorts>(map::FRAGMENTS_V4, LruHash, capacity::FRAGMENTS),
         fixed::<FragmentKey<Addr6>, FragmentPorts>(map::FRAGMENTS_V6, LruHash, capacity::FRAGMENTS),
+        fixed::<FrontendKey<Addr4>, FrontendKey<Addr4>>(
+            map::SERVERS_V4,
+            LruHash,
+            capacity::SERVERS,
+        ),
+        fixed::<FrontendKey<Addr6>, FrontendKey<Addr6>>(
+            map::SERVERS_V6,
+            LruHash,
+            capacity::SERVERS,
+        ),
+        fixed::<FlowKey<Addr4>, Ticks>(map::RESETS_V4, LruHash, capacity::RESETS),
+        fixed::<FlowKey<Addr6>, Ticks>(map::RESETS_V6, LruHash, capacity::RESETS),
         fixed::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
         fixed::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
         fixed::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
