@@ -81,6 +81,7 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
 
 /// Takes the next number of `turn`, which is a value of `PROBATION_TURN`.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it goes no further than the ring")]
 fn take(turn: *mut u64) -> u32 {
     let mut number = 1u64;
     // SAFETY: the pointer comes from a successful lookup in this run of the program; the verifier
