@@ -31,3 +31,5 @@ mod random;
 mod reject;
 #[cfg(test)]
 mod sctp;
+#[cfg(test)]
+mod trace;

@@ -72,6 +72,10 @@ counters! {
     DropMasqueradeAddress = 19, "drop_masquerade_address";
     /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
     DropStrayReset = 20, "drop_stray_reset";
+    /// A masqueraded flow was given an address and a port of this node.
+    Masqueraded = 21, "masqueraded";
+    /// `waggle trace` was not told of a packet: its ring buffer was full.
+    EventLost = 22, "event_lost";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

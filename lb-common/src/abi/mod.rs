@@ -8,6 +8,7 @@ pub mod address;
 pub mod affinity;
 pub mod backend;
 pub mod counter;
+pub mod event;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
@@ -71,9 +72,13 @@ pub mod map {
     pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
     /// The same for IPv6.
     pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
+    /// A ring buffer of [`Event`](super::event::Event)s.
+    pub const EVENTS: &str = "EVENTS";
+    /// 0 → [`Listener`](super::event::Listener).
+    pub const LISTENER: &str = "LISTENER";
 
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 25] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -97,6 +102,8 @@ pub mod map {
         INTERFACES,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
+        EVENTS,
+        LISTENER,
     ];
 }
 
@@ -124,6 +131,8 @@ pub mod capacity {
     pub const INTERFACES: u32 = 16 * 1024;
     /// Packets whose fragments are on their way, per family.
     pub const FRAGMENTS: u32 = 8 * 1024;
+    /// The ring buffer of events, in bytes: a power of two and whole pages of any size.
+    pub const EVENTS: u32 = 256 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

@@ -49,16 +49,15 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
                 Way::Free => return Translation::None,
                 Way::Over => {
                     clear_the_way(tables, key);
-                    return Translation::None;
+                    return Translation::Counted(Counter::PassClosedFlow);
                 }
             }
         }
         Err(translation) => return translation,
     };
     match decided.and_then(|()| keep(tables, headers, new, &decision, bytes)) {
-        Ok(()) => Translation::Rewrite,
-        Err(Counter::RejectNoEndpoint) => Translation::Reject(Counter::RejectNoEndpoint),
-        Err(reason) => Translation::Drop(reason),
+        Ok(()) => Translation::Counted(Counter::NewFlow),
+        Err(counter) => Translation::Counted(counter),
     }
 }
 
@@ -109,7 +108,6 @@ fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
     let answers = key.reversed(Hook::Egress);
     if let Some(entry) = tables.flow(&answers) {
         entries::forget(tables, &answers, &entry);
-        tables.count(Counter::PassClosedFlow);
     }
 }
 
@@ -155,7 +153,8 @@ fn judge<A: Address, T: Tables<A>>(
 /// Inserts the entries of a flow whose packets go to the destination of `new`, which becomes what they
 /// are rewritten to. If another flow of the client's port is in the way, this one gets another.
 ///
-/// The entry for the answers comes first, and without it the packet does not leave (I3).
+/// The entry for the answers comes first, and without it the packet does not leave (I3). Without the
+/// other one it does: [`Counter::FlowNotKept`].
 #[inline(never)]
 fn keep<A: Address, T: Tables<A>>(
     tables: &T,
@@ -186,12 +185,8 @@ fn keep<A: Address, T: Tables<A>>(
     if !entries::claim(tables, &mut draft)? {
         other_port(tables, key, &mut draft)?;
     }
-    tables.count(match tables.insert_flow(key, &draft.flow, Insert::Replace) {
-        Ok(()) => Counter::NewFlow,
-        Err(_) => Counter::FlowNotKept,
-    });
     draft.flow.rewrite(new);
-    Ok(())
+    tables.insert_flow(key, &draft.flow, Insert::Replace).map_err(|_| Counter::FlowNotKept)
 }
 
 /// Gives the flow in `draft`, whose client's port is taken towards the backend, another port.

@@ -4,6 +4,7 @@ use aya::maps::MapType;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::event::Listener;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
@@ -108,7 +109,7 @@ impl std::fmt::Display for Shape {
 /// Every map, in the order of [`map::ALL`].
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
-    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray};
+    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
     let Capacities { frontends, services, slots, backends, flows, clients, source_ranges } =
         *capacities;
     [
@@ -145,6 +146,9 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
         fixed::<FragmentKey<Addr4>, FragmentPorts>(map::FRAGMENTS_V4, LruHash, capacity::FRAGMENTS),
         fixed::<FragmentKey<Addr6>, FragmentPorts>(map::FRAGMENTS_V6, LruHash, capacity::FRAGMENTS),
+        // Of a ring buffer the kernel knows the bytes, and not what they are.
+        fixed::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
+        fixed::<u32, Listener>(map::LISTENER, Array, 1),
     ]
 }
 
