@@ -15,6 +15,7 @@ use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::capacity;
 use crate::abi::counter::Counter;
+use crate::abi::event::{Event, Listener};
 use crate::abi::flow::{Draft, Flow, FlowKey};
 use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
@@ -77,7 +78,12 @@ pub struct MemoryTables {
     pub flow_capacity: Option<usize>,
     /// How many flows of each family may be on probation; by default as many as the agent lets.
     pub probation: usize,
+    /// Who listens to events; by default nobody.
+    pub listener: Listener,
+    /// How many events fit before they are taken; none by default means no limit.
+    pub event_capacity: Option<usize>,
     counters: RefCell<BTreeMap<Counter, u64>>,
+    events: RefCell<Vec<Event>>,
 }
 
 /// Ifindex of the loopback device, by which packets of `BPF_PROG_TEST_RUN` come.
@@ -98,7 +104,10 @@ impl Default for MemoryTables {
             now: Cell::default(),
             flow_capacity: None,
             probation: capacity::PROBATION as usize,
+            listener: Listener::default(),
+            event_capacity: None,
             counters: RefCell::default(),
+            events: RefCell::default(),
         }
     }
 }
@@ -132,6 +141,24 @@ impl MemoryTables {
     #[must_use]
     pub fn counters(&self) -> BTreeMap<Counter, u64> {
         self.counters.borrow().clone()
+    }
+
+    /// Takes the events that were told since this was last called.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Event> {
+        self.events.take()
+    }
+
+    fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool {
+        let mut events = self.events.borrow_mut();
+        let has_room = self.event_capacity.is_none_or(|capacity| events.len() < capacity);
+        if has_room {
+            let time = u64::from(self.now.get().0) << 30;
+            let mut event = Event { time, ifindex: self.ifindex, ..Event::default() };
+            fill(&mut event);
+            events.push(event);
+        }
+        has_room
     }
 }
 
@@ -320,6 +347,14 @@ macro_rules! memory_tables {
 
             fn count(&self, counter: Counter) {
                 *self.counters.borrow_mut().entry(counter).or_default() += 1;
+            }
+
+            fn listener(&self) -> Listener {
+                self.listener
+            }
+
+            fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool {
+                self.tell(fill)
             }
         }
     };

@@ -9,6 +9,7 @@ use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::counter::Counter;
+use crate::abi::event::{Event, Listener};
 use crate::abi::flow::{Draft, Flow, FlowKey};
 use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
@@ -119,6 +120,13 @@ pub trait Tables<A: Address> {
 
     /// Adds one to a counter.
     fn count(&self, counter: Counter);
+
+    /// Who listens to events.
+    fn listener(&self) -> Listener;
+
+    /// Hands over an event that knows already when it was and at which interface; `fill` says the rest,
+    /// in place: the stack has no room for it. `false` if there is no room for it at all.
+    fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool;
 }
 
 /// A live flow entry: read by copy, changed field by field.

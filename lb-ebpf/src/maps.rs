@@ -1,13 +1,14 @@
 //! The maps, as the loader creates them; the agent overrides their capacities.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
+use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
@@ -173,3 +174,10 @@ pub(crate) static RESETS_V4: LruHashMap<FlowKey<Addr4>, Ticks, { capacity::RESET
 #[btf_map]
 pub(crate) static RESETS_V6: LruHashMap<FlowKey<Addr6>, Ticks, { capacity::RESETS as usize }> =
     LruHashMap::new();
+/// Of records, not of one value: other loaders want the value of a ring buffer to have no size.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<[Event; 0], { capacity::EVENTS as usize }> = RingBuf::new();
+
+/// Written by `waggle trace`.
+#[btf_map]
+pub(crate) static LISTENER: Array<Listener, 1, MMAPABLE> = Array::new();

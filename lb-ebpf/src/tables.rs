@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
@@ -12,6 +12,7 @@ use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
+use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
@@ -308,6 +309,22 @@ macro_rules! kernel_tables {
                     // interrupt each other.
                     unsafe { *value += 1 };
                 }
+            }
+
+            #[inline(always)]
+            fn listener(&self) -> Listener {
+                maps::LISTENER.get(0).copied().unwrap_or_default()
+            }
+
+            #[inline(always)]
+            fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool {
+                let Some(mut record) = maps::EVENTS.reserve_untyped::<Event>(0) else { return false };
+                // SAFETY: the helper takes nothing and returns a number.
+                let time = unsafe { bpf_ktime_get_ns() };
+                let ifindex = frame::interface(self.ctx);
+                fill(record.write(Event { time, ifindex, ..Event::default() }));
+                record.submit(0);
+                true
             }
         }
     };

@@ -35,3 +35,5 @@ mod reject;
 mod sctp;
 #[cfg(test)]
 mod strays;
+#[cfg(test)]
+mod trace;

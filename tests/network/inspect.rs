@@ -14,6 +14,7 @@ fn named_fields(name: &str) -> &'static [&'static str] {
         map::BACKENDS_V4 | map::BACKENDS_V6 => &["addr", "port", "flags", "generation", "service"],
         map::FLOWS_V4 | map::FLOWS_V6 => &["src", "dst", "hook", "packets", "backend", "state"],
         map::SERVICE_NAMES => &["family", "length", "name"],
+        map::LISTENER => &["until", "pid"],
         _ => &[],
     }
 }
@@ -24,7 +25,8 @@ fn bpftool_dumps_every_map_with_named_fields() {
     for dst in cluster_ips() {
         Cluster::ask(&cluster.pod.ns, dst, 1);
     }
-    for name in map::ALL {
+    // A ring buffer has no entries to dump.
+    for name in map::ALL.into_iter().filter(|name| *name != map::EVENTS) {
         let pin = cluster.bpffs.path().join("waggle/v1/maps").join(name);
         let pin = pin.to_str().expect("UTF-8");
         let text = output("bpftool", &["--json", "map", "dump", "pinned", pin]);

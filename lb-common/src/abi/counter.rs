@@ -74,6 +74,10 @@ counters! {
     DropStrayReset = 20, "drop_stray_reset";
     /// A flow that its client had not confirmed gave way to a newer one.
     FlowDisplaced = 21, "flow_displaced";
+    /// A masqueraded flow was given an address and a port of this node.
+    Masqueraded = 22, "masqueraded";
+    /// `waggle trace` was not told of a packet: its ring buffer was full.
+    EventLost = 23, "event_lost";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -8,6 +8,7 @@ pub mod address;
 pub mod affinity;
 pub mod backend;
 pub mod counter;
+pub mod event;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
@@ -89,8 +90,13 @@ pub mod map {
     /// [`turn`](super::probation::turn) → the next place, `u64`.
     pub const PROBATION_TURN: &str = "PROBATION_TURN";
 
+    /// A ring buffer of [`Event`](super::event::Event)s.
+    pub const EVENTS: &str = "EVENTS";
+    /// 0 → [`Listener`](super::event::Listener).
+    pub const LISTENER: &str = "LISTENER";
+
     /// All of them.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 32] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -121,6 +127,8 @@ pub mod map {
         PROBATION_V4,
         PROBATION_V6,
         PROBATION_TURN,
+        EVENTS,
+        LISTENER,
     ];
 }
 
@@ -154,6 +162,8 @@ pub mod capacity {
     pub const RESETS: u32 = 16 * 1024;
     /// Flows on probation, per family; follows from that of the flow tables.
     pub const PROBATION: u32 = super::probation::places(FLOWS);
+    /// The ring buffer of events, in bytes: a power of two and whole pages of any size.
+    pub const EVENTS: u32 = 256 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

@@ -51,15 +51,14 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
                     stray::let_pass(tables, key);
                     return Translation::None;
                 }
-                Way::Over => return Translation::Clear,
+                Way::Over => return Translation::Counted(Counter::PassClosedFlow),
             }
         }
         Err(translation) => return translation,
     };
     match decided.and_then(|()| keep(tables, headers, new, &decision, bytes)) {
-        Ok(()) => Translation::Rewrite,
-        Err(Counter::RejectNoEndpoint) => Translation::Reject(Counter::RejectNoEndpoint),
-        Err(reason) => Translation::Drop(reason),
+        Ok(()) => Translation::Counted(Counter::NewFlow),
+        Err(counter) => Translation::Counted(counter),
     }
 }
 
@@ -112,7 +111,6 @@ pub(super) fn clear_the_way<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<
     let answers = key.reversed(Hook::Egress);
     if let Some(entry) = tables.flow(&answers) {
         entries::forget(tables, &answers, &entry);
-        tables.count(Counter::PassClosedFlow);
     }
     stray::let_pass(tables, key);
 }
@@ -159,7 +157,8 @@ fn judge<A: Address, T: Tables<A>>(
 /// Inserts the entries of a flow whose packets go to the destination of `new`, which becomes what they
 /// are rewritten to. If another flow of the client's port is in the way, this one gets another.
 ///
-/// The entry for the answers comes first, and without it the packet does not leave (I3).
+/// The entry for the answers comes first, and without it the packet does not leave (I3). Without the
+/// other one it does: [`Counter::FlowNotKept`].
 #[inline(never)]
 fn keep<A: Address, T: Tables<A>>(
     tables: &T,
@@ -190,12 +189,8 @@ fn keep<A: Address, T: Tables<A>>(
     if !entries::claim(tables, &mut draft)? {
         other_port(tables, key, &mut draft)?;
     }
-    tables.count(match tables.insert_flow(key, &draft.flow, Insert::Replace) {
-        Ok(()) => Counter::NewFlow,
-        Err(_) => Counter::FlowNotKept,
-    });
     draft.flow.rewrite(new);
-    Ok(())
+    tables.insert_flow(key, &draft.flow, Insert::Replace).map_err(|_| Counter::FlowNotKept)
 }
 
 /// Gives the flow in `draft`, whose client's port is taken towards the backend, another port.

@@ -24,7 +24,7 @@ pub(super) fn frontend<A: Address, T: Tables<A>>(
     let dialled = FrontendKey::new(key.dst, key.dst_port, key.protocol);
     match tables.frontend(&dialled) {
         Some(frontend) => Ok(frontend),
-        None if at & flags::CLOSED != 0 => Err(Translation::Reject(Counter::RejectUnknownPort)),
+        None if at & flags::CLOSED != 0 => Err(Translation::Counted(Counter::RejectUnknownPort)),
         None => Err(Translation::None),
     }
 }
@@ -37,7 +37,7 @@ fn elsewhere<A: Address, T: Tables<A>>(tables: &T, addr: &A) -> Translation {
         match tables.service_cidr(index) {
             Some(cidr) if cidr.is_used() => {
                 if cidr.has(addr) {
-                    return Translation::Drop(Counter::DropUnallocated);
+                    return Translation::Counted(Counter::DropUnallocated);
                 }
             }
             _ => break,

@@ -1,6 +1,6 @@
 //! The fast path: what an entry of `FLOWS` says about a packet.
 
-use super::{entries, probation, state};
+use super::{entries, probation, state, tell};
 use crate::abi::counter::Counter;
 use crate::abi::flow::{Flow, FlowKey};
 use crate::net::{Address, protocol};
@@ -33,8 +33,8 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
     if !flow.is_leg() {
         let is_reply = flow.is_reply();
         if is_reply && state::answers_another_connection(flow.state, tcp_flags) {
+            tell::count(tables, Counter::PassClosedFlow, key, key, tcp_flags);
             entries::forget(tables, key, &entry);
-            tables.count(Counter::PassClosedFlow);
             return Follow::Leave;
         }
         if !is_reply && must_decide_anew(tables, key.protocol, &flow, tcp_flags) {

@@ -12,13 +12,13 @@ use crate::abi::address;
 use crate::abi::counter::Counter;
 use crate::abi::flow::Hook;
 use crate::abi::fragment::{FragmentKey, FragmentPorts};
-use crate::net::protocol;
+use crate::net::{Port, protocol};
 use crate::packet::Packet;
-use crate::parse::{self, Headers, Skip, Wire};
+use crate::parse::{self, Headers, Wire};
 use crate::tables::Tables;
-use crate::verdict::Verdict;
 
-/// Finds out the headers that a fragment has or would have; else says what becomes of it.
+/// Finds out the headers that a fragment has or would have; else says why not, and leaves
+/// the ports out.
 ///
 /// A call of its own: the fast path need not carry its stack.
 #[inline(never)]
@@ -28,14 +28,15 @@ pub(super) fn headers<A: Wire, P: Packet, T: Tables<A>>(
     network: u32,
     hook: Hook,
     headers: &mut Headers<A>,
-) -> Result<(), Verdict> {
+) -> Result<(), Counter> {
     // Else the compiler would hand over pointers into the packet, loaded as plain numbers, instead of
     // the packet: the verifier refuses that.
     let packet = core::hint::black_box(packet);
-    let Ok(fragment) = A::fragment(packet, network) else { return Err(pass(tables)) };
+    let Ok(fragment) = A::fragment(packet, network) else { return Err(Counter::PassFragment) };
     let ip = fragment.ip;
+    *headers = parse::later(ip, network, hook, Port::default(), Port::default());
     if !matches!(ip.protocol, protocol::TCP | protocol::UDP) {
-        return Err(pass(tables));
+        return Err(Counter::PassFragment);
     }
     let key = FragmentKey {
         src: ip.src,
@@ -46,7 +47,7 @@ pub(super) fn headers<A: Wire, P: Packet, T: Tables<A>>(
     };
     if fragment.is_first {
         if parse::transport(packet, ip, network, hook, headers).is_err() {
-            return Err(super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed)));
+            return Err(Counter::PassMalformed);
         }
         let ports = FragmentPorts { src: headers.key.src_port, dst: headers.key.dst_port };
         tables.remember_ports(&key, &ports);
@@ -54,17 +55,13 @@ pub(super) fn headers<A: Wire, P: Packet, T: Tables<A>>(
     }
     match tables.ports(&key) {
         Some(ports) => {
-            *headers = parse::later(ip, network, hook, ports.src, ports.dst);
+            headers.key.src_port = ports.src;
+            headers.key.dst_port = ports.dst;
             Ok(())
         }
         None if tables.at(&ip.dst).is_some_and(|at| at & address::flags::CLOSED != 0) => {
-            Err(super::drop(tables, Counter::DropEarlyFragment))
+            Err(Counter::DropEarlyFragment)
         }
-        None => Err(pass(tables)),
+        None => Err(Counter::PassFragment),
     }
-}
-
-#[inline(always)]
-fn pass<A: Wire, T: Tables<A>>(tables: &T) -> Verdict {
-    super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassFragment))
 }

@@ -4,13 +4,14 @@
 //! whatever the entry says (DNAT, masquerade), that of packets in the error's own direction: what it
 //! does to their source and destination must be done to the quoted destination and source.
 
+use super::tell;
 use crate::abi::address;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
 use crate::icmp::{self, Messages};
 use crate::net::{Address, Family};
 use crate::packet::{Header as _, Packet, Refused};
-use crate::parse::{self, NetworkHeader, Skip};
+use crate::parse::{self, NetworkHeader, Skip, Wire};
 use crate::reject::Reply;
 use crate::tables::{FlowEntry, Tables};
 use crate::verdict::Verdict;
@@ -27,16 +28,16 @@ pub(super) fn decide<A: Reply + Messages, P: Packet, T: Tables<A>>(
 ) -> Verdict {
     let ip = match A::parse(packet, network) {
         Ok(ip) => ip,
-        Err(skip) => return super::pass::<A, T>(tables, skip),
+        Err(skip) => return super::pass::<A, T>(tables, skip, hook),
     };
     if A::FAMILY == Family::V6 && ip.transport != network + u32::from(A::HEADER_LEN) {
         // Two walks over extension headers in a row, here and in what is quoted, are more paths than
         // the verifier should have to look at.
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders));
+        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders), hook);
     }
     let is_cut_off = ip.end != u32::MAX && ip.end > packet.len();
     let Some(header) = packet.header::<8>(ip.transport).filter(|_| !is_cut_off) else {
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed));
+        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed), hook);
     };
     let kind = header.u8::<0>();
     if A::is_error(kind) {
@@ -61,8 +62,10 @@ fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
     let quoted = match parse::quoted::<A, P>(packet, message + icmp::HEADER_LEN, hook) {
         // What lies behind the message's end is not quoted, and its checksum does not cover it.
         Ok(quoted) if quoted.transport + 8 <= ip.end => quoted,
-        Ok(_) => return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed)),
-        Err(skip) => return super::pass::<A, T>(tables, skip),
+        Ok(_) => {
+            return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed), hook);
+        }
+        Err(skip) => return super::pass::<A, T>(tables, skip, hook),
     };
     let mut new = quoted.key;
     if !rewrite_quoted(tables, &mut new, hook) {
@@ -73,7 +76,7 @@ fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
             tables.count(Counter::ErrorTranslated);
             Verdict::Rewritten
         }
-        Err(Refused) => super::drop(tables, Counter::DropRewrite),
+        Err(Refused) => drop::<A, T>(tables, hook),
     }
 }
 
@@ -110,6 +113,12 @@ fn echo<A: Reply + Messages, P: Packet, T: Tables<A>>(
             tables.count(Counter::EchoAnswered);
             Verdict::Reject
         }
-        Err(Refused) => super::drop(tables, Counter::DropRewrite),
+        Err(Refused) => drop::<A, T>(tables, Hook::Ingress),
     }
+}
+
+#[inline(always)]
+fn drop<A: Wire, T: Tables<A>>(tables: &T, hook: Hook) -> Verdict {
+    tell::count_unread(tables, Counter::DropRewrite, hook);
+    Verdict::Drop(Counter::DropRewrite)
 }

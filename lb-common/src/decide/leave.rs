@@ -33,8 +33,8 @@ pub(super) fn leave<A: Address, T: Tables<A>>(
     }
     if flow.flags & flags::MASQUERADE != 0 {
         return match masquerade(tables, key, new, &entry, bytes) {
-            Ok(()) => Translation::Rewrite,
-            Err(reason) => Translation::Drop(reason),
+            Ok(()) => Translation::Counted(Counter::Masqueraded),
+            Err(counter) => Translation::Counted(counter),
         };
     }
     if flow.packets >= LONG && flow.flags & flags::SET_DST == 0 {
@@ -45,7 +45,8 @@ pub(super) fn leave<A: Address, T: Tables<A>>(
 
 /// Gives a request of the flow with the entry `answer` its source, and keeps it.
 ///
-/// The entry for the answers to that source comes first (I3).
+/// The entry for the answers to that source comes first (I3). Without the other one the packet leaves
+/// all the same: [`Counter::FlowNotKept`].
 #[inline(never)]
 fn masquerade<A: Address, T: Tables<A>>(
     tables: &T,
@@ -71,11 +72,9 @@ fn masquerade<A: Address, T: Tables<A>>(
         draft.partner.dst_port = port;
         if entries::claim(tables, draft)? {
             draft.flow.src_port = port;
-            if tables.insert_flow(key, &draft.flow, Insert::Replace).is_err() {
-                tables.count(Counter::FlowNotKept);
-            }
             draft.flow.rewrite(new);
-            return Ok(());
+            let kept = tables.insert_flow(key, &draft.flow, Insert::Replace);
+            return kept.map_err(|_| Counter::FlowNotKept);
         }
     }
     Err(Counter::DropMasqueradePorts)
@@ -135,11 +134,11 @@ fn restore_answer<A: Address, T: Tables<A>>(
     answer.packets = 0;
     answer.bytes = 0;
     answer.seen = tables.now();
-    if tables.insert_flow(key, answer, Insert::IfAbsent).is_err() {
-        tables.count(Counter::FlowNotKept);
-    }
     answer.rewrite(new);
-    Translation::Rewrite
+    match tables.insert_flow(key, answer, Insert::IfAbsent) {
+        Ok(()) => Translation::Rewrite,
+        Err(_) => Translation::Counted(Counter::FlowNotKept),
+    }
 }
 
 /// What becomes of a packet of which nothing is known. The node resets what comes to a port that
@@ -153,5 +152,5 @@ fn without_any<A: Address, T: Tables<A>>(tables: &T, headers: &Headers<A>) -> Tr
         && tables.is_own()
         && ports::has(tables, key.src_port)
         && source(tables) == Some(key.src);
-    if stray { Translation::Drop(Counter::DropStrayReset) } else { Translation::None }
+    if stray { Translation::Counted(Counter::DropStrayReset) } else { Translation::None }
 }

@@ -18,6 +18,7 @@ mod probation;
 mod select;
 pub mod state;
 mod stray;
+mod tell;
 
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
@@ -59,7 +60,7 @@ fn decide<P: Packet, T: AllTables>(packet: &mut P, tables: &T, link: Link, hook:
             let offset = packet.blurred(offset);
             decide_in::<Addr6, P, T>(packet, tables, offset, hook)
         }
-        Err(skip) => pass::<Addr4, T>(tables, skip),
+        Err(skip) => pass::<Addr4, T>(tables, skip, hook),
     }
 }
 
@@ -96,65 +97,105 @@ fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     hook: Hook,
 ) -> Outcome {
     let mut headers = Headers::default();
-    match parse::headers::<A, P>(packet, network, hook, &mut headers) {
-        Ok(()) => {}
+    let ports = match parse::headers::<A, P>(packet, network, hook, &mut headers) {
+        Ok(()) => Ok(()),
         Err(Skip::Message) => return Outcome::Message,
-        Err(Skip::Fragment) => {
-            if let Err(verdict) = fragment::headers(packet, tables, network, hook, &mut headers) {
-                return Outcome::Decided(verdict);
-            }
-        }
-        Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip)),
-    }
-    Outcome::Decided(carry_out(packet, tables, &headers, hook))
-}
-
-/// Decides on the packet behind `headers`, and does it.
-#[inline(always)]
-fn carry_out<A: Reply, P: Packet, T: Tables<A>>(
-    packet: &mut P,
-    tables: &T,
-    headers: &Headers<A>,
-    hook: Hook,
-) -> Verdict {
+        Err(Skip::Fragment) => fragment::headers(packet, tables, network, hook, &mut headers),
+        Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip, hook)),
+    };
     let bytes = packet.len().wrapping_sub(headers.network);
     let mut new = headers.key;
-    match translate(tables, headers, &mut new, hook, bytes) {
-        Translation::None => Verdict::Pass,
-        Translation::Clear => {
-            admit::clear_the_way(tables, &headers.key);
-            Verdict::Pass
-        }
-        Translation::Rewrite => match rewrite::rewrite(packet, headers, &new) {
-            Ok(()) => Verdict::Rewritten,
-            Err(Refused) => drop(tables, Counter::DropRewrite),
-        },
-        Translation::Reject(reason) => {
-            tables.count(reason);
-            match reject::answer(packet, headers) {
-                Ok(Told::Answer) => Verdict::Reject,
-                Ok(Told::Nothing) => Verdict::Drop(reason),
-                Err(Refused) => drop(tables, Counter::DropRewrite),
-            }
-        }
-        Translation::Drop(reason) => drop(tables, reason),
+    let translation = match ports {
+        Ok(()) => translate(tables, &headers, &mut new, hook, bytes),
+        Err(counter) => Translation::Counted(counter),
+    };
+    if let Translation::Counted(counter) = translation {
+        tell::count(tables, counter, &headers.key, &new, headers.tcp_flags);
+    }
+    let done = carry_out(packet, &headers, &new, translation);
+    Outcome::Decided(done.unwrap_or_else(|Refused| {
+        tell::count(tables, Counter::DropRewrite, &headers.key, &new, headers.tcp_flags);
+        Verdict::Drop(Counter::DropRewrite)
+    }))
+}
+
+/// Does what was decided on the packet behind `headers`.
+#[inline(always)]
+fn carry_out<A: Reply, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    new: &FlowKey<A>,
+    translation: Translation,
+) -> Result<Verdict, Refused> {
+    match translation.fate() {
+        Fate::Pass => Ok(Verdict::Pass),
+        Fate::Rewrite => rewrite::rewrite(packet, headers, new).map(|()| Verdict::Rewritten),
+        Fate::Reject => reject::answer(packet, headers).map(|told| match told {
+            Told::Answer => Verdict::Reject,
+            Told::Nothing => translation.drop(),
+        }),
+        Fate::Drop => Ok(translation.drop()),
     }
 }
 
-/// What becomes of a packet's addresses and ports.
+/// What becomes of a packet's addresses and ports; fits into one register.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Translation {
     /// They stay: the packet is not ours.
     None,
-    /// They stay, and what is left of a flow of ours must go out of its way.
-    Clear,
     /// They become those of the key that was handed in.
     Rewrite,
-    /// The client must be told that nobody is there.
-    Reject(Counter),
-    /// The packet must not go on.
-    Drop(Counter),
+    /// What [`Fate::of`] this counter says.
+    Counted(Counter),
+}
+
+impl Translation {
+    #[inline(always)]
+    const fn fate(self) -> Fate {
+        match self {
+            Self::None => Fate::Pass,
+            Self::Rewrite => Fate::Rewrite,
+            Self::Counted(counter) => Fate::of(counter),
+        }
+    }
+
+    #[inline(always)]
+    const fn drop(self) -> Verdict {
+        match self {
+            Self::None | Self::Rewrite => Verdict::Pass,
+            Self::Counted(reason) => Verdict::Drop(reason),
+        }
+    }
+}
+
+/// What is done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes on as it is.
+    Pass,
+    /// It is translated.
+    Rewrite,
+    /// Its sender is told that nobody is there.
+    Reject,
+    /// It must not go on.
+    Drop,
+}
+
+impl Fate {
+    /// That of a packet for which `counter` is counted.
+    #[inline(always)]
+    const fn of(counter: Counter) -> Self {
+        match counter {
+            Counter::NewFlow | Counter::FlowNotKept | Counter::Masqueraded => Self::Rewrite,
+            Counter::PassMalformed
+            | Counter::PassFragment
+            | Counter::PassExtensionHeaders
+            | Counter::PassClosedFlow => Self::Pass,
+            Counter::RejectNoEndpoint | Counter::RejectUnknownPort => Self::Reject,
+            _ => Self::Drop,
+        }
+    }
 }
 
 /// Decides on a packet; `new` starts as the packet's own key and becomes what it is rewritten to.
@@ -189,7 +230,10 @@ fn afterwards<A: Wire, T: Tables<A>>(
     translation: Translation,
 ) -> Translation {
     match translation {
-        Translation::Rewrite => {
+        Translation::Counted(Counter::PassClosedFlow) => {
+            admit::clear_the_way(tables, &headers.key);
+        }
+        Translation::Counted(Counter::NewFlow | Counter::FlowNotKept) => {
             probation::put(tables, &headers.key);
             stray::remember(tables, &headers.key, new);
         }
@@ -202,15 +246,30 @@ fn afterwards<A: Wire, T: Tables<A>>(
 }
 
 #[inline(always)]
-fn pass<A: Wire, T: Tables<A>>(tables: &T, skip: Skip) -> Verdict {
+fn pass<A: Wire, T: Tables<A>>(tables: &T, skip: Skip, hook: Hook) -> Verdict {
     if let Skip::Unreadable(counter) = skip {
-        tables.count(counter);
+        tell::count_unread(tables, counter, hook);
     }
     Verdict::Pass
 }
 
-#[inline(always)]
-fn drop<A: Wire, T: Tables<A>>(tables: &T, reason: Counter) -> Verdict {
-    tables.count(reason);
-    Verdict::Drop(reason)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_meets_the_fate_that_its_counter_is_named_after() {
+        for counter in Counter::ALL {
+            let named = match counter.label().split('_').next().unwrap() {
+                "pass" => Fate::Pass,
+                "reject" => Fate::Reject,
+                "drop" => Fate::Drop,
+                _ => continue,
+            };
+            assert_eq!(Fate::of(*counter), named, "{counter:?}");
+        }
+        for counter in [Counter::NewFlow, Counter::FlowNotKept, Counter::Masqueraded] {
+            assert_eq!(Fate::of(counter), Fate::Rewrite, "{counter:?}");
+        }
+    }
 }

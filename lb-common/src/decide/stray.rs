@@ -53,18 +53,18 @@ pub(super) fn hold<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> Tr
     let at = FrontendKey::new(key.dst, key.dst_port, key.protocol);
     let Some(dialled) = tables.server(&at) else { return Translation::None };
     let is_held = match answered(tables, key) {
-        Fate::Unknown => match requested(tables, key, &dialled) {
-            Fate::Unknown => must_wait(tables, key),
-            fate => fate == Fate::Live,
+        Known::Unknown => match requested(tables, key, &dialled) {
+            Known::Unknown => must_wait(tables, key),
+            known => known == Known::Live,
         },
-        fate => fate == Fate::Live,
+        known => known == Known::Live,
     };
-    if is_held { Translation::Drop(Counter::DropStrayReset) } else { Translation::None }
+    if is_held { Translation::Counted(Counter::DropStrayReset) } else { Translation::None }
 }
 
 /// What is known of a flow between client and backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Known {
     /// There is none, or it cannot be found.
     Unknown,
     /// It goes on.
@@ -73,7 +73,7 @@ enum Fate {
     Over,
 }
 
-impl Fate {
+impl Known {
     #[inline(always)]
     const fn of(state: u8) -> Self {
         if state::is_closed(state) { Self::Over } else { Self::Live }
@@ -82,10 +82,10 @@ impl Fate {
 
 /// What the entry for answers says.
 #[inline(never)]
-fn answered<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> Fate {
+fn answered<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> Known {
     match tables.flow(&key.reversed(Hook::Egress)) {
-        Some(entry) => Fate::of(entry.load().state),
-        None => Fate::Unknown,
+        Some(entry) => Known::of(entry.load().state),
+        None => Known::Unknown,
     }
 }
 
@@ -95,21 +95,21 @@ fn requested<A: Address, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     dialled: &FrontendKey<A>,
-) -> Fate {
+) -> Known {
     let request = FlowKey { dst: dialled.addr, dst_port: dialled.port, ..*key };
-    let Some(entry) = tables.flow(&request) else { return Fate::Unknown };
+    let Some(entry) = tables.flow(&request) else { return Known::Unknown };
     let flow = entry.load();
     let is_this = flow.flags & (flags::SET_DST | flags::SET_SRC) == flags::SET_DST
         && flow.dst_port == key.dst_port
         && flow.dst == key.dst;
     if !is_this {
-        return Fate::Unknown;
+        return Known::Unknown;
     }
-    let fate = Fate::of(flow.state);
-    if fate == Fate::Live {
+    let known = Known::of(flow.state);
+    if known == Known::Live {
         entries::heal(tables, &request, &entry);
     }
-    fate
+    known
 }
 
 /// Whether it is too early for resets with `key` to pass.

@@ -217,7 +217,7 @@ fn stage(state: &str) -> &'static str {
 }
 
 /// Whether `name`, `namespace/name:port/PROTOCOL`, is `wanted` or a port of it.
-fn is_of(name: &str, wanted: &str) -> bool {
+pub(super) fn is_of(name: &str, wanted: &str) -> bool {
     name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
 }
 

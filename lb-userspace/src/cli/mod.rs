@@ -9,6 +9,7 @@ mod inspect;
 mod output;
 mod run;
 mod timeouts;
+mod trace;
 mod version;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 pub use inspect::FlowsArgs;
 pub use output::Format;
 pub use run::RunArgs;
+pub use trace::TraceArgs;
 
 /// A Kubernetes service load balancer in eBPF: replaces kube-proxy, keeps your CNI.
 #[derive(Debug, Parser)]
@@ -66,6 +68,9 @@ enum Command {
     Services,
     /// List flows: client, frontend, backend
     Flows(FlowsArgs),
+    /// Show new flows, drops and rejects as they happen
+    #[command(after_help = trace::HELP)]
+    Trace(TraceArgs),
     /// Print everything the maps hold, sorted
     Dump,
     /// Print the version of the agent and of its maps
@@ -82,6 +87,7 @@ impl Cli {
             Command::Cleanup => cleanup::run(&global),
             Command::Services => inspect::services(&global),
             Command::Flows(args) => inspect::flows(&global, &args),
+            Command::Trace(args) => trace::run(&global, &args),
             Command::Dump => inspect::dump(&global),
             Command::Version => version::run(&global),
         }

@@ -4,6 +4,7 @@ use aya::maps::MapType;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::event::Listener;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
@@ -110,7 +111,7 @@ impl std::fmt::Display for Shape {
 /// Every map, in the order of [`map::ALL`].
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
-    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray};
+    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
     let Capacities { frontends, services, slots, backends, flows, clients, source_ranges } =
         *capacities;
     [
@@ -162,6 +163,9 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         fixed::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
         fixed::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
         fixed::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
+        // Of a ring buffer the kernel knows the bytes, and not what they are.
+        fixed::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
+        fixed::<u32, Listener>(map::LISTENER, Array, 1),
     ]
 }
 

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::address::ServiceCidr;
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
+use lb_common::abi::event::Event;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::abi::frontend::FrontendKey;
 use lb_common::abi::prefix::Ranged;
@@ -24,13 +25,14 @@ use lb_common::parse::Link;
 /// of the flow tables: small, so that maps are made and read fast.
 const CAPACITY: u32 = 4 * 1024;
 /// Maps whose capacity says something, so that they keep it.
-const SIZED: [&str; 6] = [
+const SIZED: [&str; 7] = [
     map::COUNTERS,
     map::SERVICE_CIDRS_V4,
     map::SERVICE_CIDRS_V6,
     map::PROBATION_V4,
     map::PROBATION_V6,
     map::PROBATION_TURN,
+    map::LISTENER,
 ];
 /// Largest packet a test run returns.
 const MAX_PACKET: usize = 16 * 1024;
@@ -111,6 +113,7 @@ impl Kernel {
         self.fill_array(map::SERVICES, &tables.services);
         self.fill_array(map::SLOTS, &tables.slots);
         self.fill_hash(map::INTERFACES, &tables.interfaces);
+        self.fill_array(map::LISTENER, &[(0, tables.listener)].into());
     }
 
     /// Runs the program of `hook` and `link` on `packet`.
@@ -169,6 +172,21 @@ impl Kernel {
             .map(|counter| (*counter, map.get(&(*counter as u32), 0).expect("read").iter().sum()))
             .filter(|(_, value)| *value != 0)
             .collect()
+    }
+
+    /// Takes the events that were told since this was last called.
+    ///
+    /// # Panics
+    ///
+    /// If one is of another layout.
+    #[must_use]
+    pub fn take_events(&mut self) -> Vec<Event> {
+        let mut ring = RingBuf::try_from(self.map(map::EVENTS)).expect("a ring buffer");
+        let mut events = Vec::new();
+        while let Some(record) = ring.next() {
+            events.push(Event::read(&record).expect("an event"));
+        }
+        events
     }
 
     /// The IPv4 flow entries in the order of their keys.

@@ -17,6 +17,7 @@ pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
 pub use world::World;
 
 use lb_common::abi::affinity::Affinity;
+use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Flow, Hook};
 use lb_common::clock::Ticks;
 use lb_common::decide;
@@ -115,6 +116,26 @@ impl Datapath {
             self.native.remember(&key, &earlier(affinity, ticks));
         }
         self.kernel.age_affinities(ticks);
+    }
+
+    /// Somebody listens to events from now on, or nobody does.
+    pub fn listen(&mut self, listens: bool) {
+        let until = if listens { Ticks(u32::MAX) } else { Ticks(0) };
+        self.change(|tables| tables.listener = Listener { until, pid: 1 });
+    }
+
+    /// Takes the events that were told since this was last called, their time left out.
+    ///
+    /// # Panics
+    ///
+    /// If the two executions told different ones.
+    #[track_caller]
+    pub fn take_events(&mut self) -> Vec<Event> {
+        let timeless = |event: Event| Event { time: 0, ..event };
+        let native: Vec<_> = self.native.take_events().into_iter().map(timeless).collect();
+        let kernel: Vec<_> = self.kernel.take_events().into_iter().map(timeless).collect();
+        assert_eq!(kernel, native, "the kernel's events");
+        native
     }
 
     /// Sends bytes through `hook` of a device framed by `link`.

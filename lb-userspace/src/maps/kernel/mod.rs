@@ -6,6 +6,7 @@
 
 mod access;
 mod counters;
+mod events;
 mod family;
 mod flows;
 mod prefixes;
@@ -13,6 +14,7 @@ mod prefixes;
 mod tests;
 
 pub use counters::Counters;
+pub use events::{Events, ListenError};
 pub use flows::KernelFlows;
 
 use std::fmt;
