@@ -13,7 +13,7 @@ mod world;
 
 pub use icmp::icmp;
 pub use kernel::{Answer, Kernel};
-pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
+pub use packet::{Framing, Packet, Transport, assert_checksums, ends, sctp, tcp, udp};
 pub use world::World;
 
 use lb_common::abi::affinity::Affinity;
