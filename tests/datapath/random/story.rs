@@ -7,7 +7,7 @@ use lb_tests::datapath::Framing;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::world::{BACKEND_PORT, CLIENT_PORTS, LOCAL_BACKEND};
+use super::world::{BACKEND_PORT, CLIENT_PORTS, FRONTENDS, LOCAL_BACKEND, OTHER_PORT, PORTS};
 
 /// A few clients that share ports, all of one family and protocol, so that they get in each other's
 /// way.
@@ -88,7 +88,8 @@ fn talks() -> impl Strategy<Value = Vec<Talk>> {
             // One backend may dial from the port that it listens at. If both did, each other's
             // answers and requests would look the same.
             client: if port == BACKEND_PORT { LOCAL_BACKEND } else { (first + client) % 6 },
-            port,
+            // Nothing is known of a direct connection, not even that its port is in use.
+            port: if dialled >= FRONTENDS && PORTS.contains(&port) { OTHER_PORT } else { port },
             dialled,
         });
         talks.collect::<BTreeSet<_>>().into_iter().collect()

@@ -16,7 +16,11 @@ pub(super) const PORTS: RangeInclusive<u16> = 50_000..=50_031;
 /// The port that backends listen at.
 pub(super) const BACKEND_PORT: u16 = 8080;
 /// Ports that clients use.
-pub(super) const CLIENT_PORTS: [u16; 4] = [50_000, 50_001, 40_000, BACKEND_PORT];
+pub(super) const CLIENT_PORTS: [u16; 4] = [50_000, 50_001, OTHER_PORT, BACKEND_PORT];
+/// One that is not of that range.
+pub(super) const OTHER_PORT: u16 = 40_000;
+/// How many frontends can be dialled; backends follow them.
+pub(super) const FRONTENDS: usize = 4;
 /// The client that is the backend on this node.
 pub(super) const LOCAL_BACKEND: usize = 1;
 
@@ -107,7 +111,7 @@ impl Cast {
 
     /// The backend on this node, and the one on another.
     fn backends(&self) -> [&'static str; 2] {
-        [self.dialled[4].0, self.dialled[5].0]
+        [self.dialled[FRONTENDS].0, self.dialled[FRONTENDS + 1].0]
     }
 
     fn serve(&self, world: World, protocol: u8) -> World {
