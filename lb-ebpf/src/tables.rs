@@ -14,7 +14,7 @@ use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::Service;
-use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
+use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -29,6 +29,10 @@ static MASQUERADE: u32 = 0;
 /// The setting [`MASQUERADE_PORTS`](lb_common::abi::settings::MASQUERADE_PORTS), likewise.
 #[unsafe(no_mangle)]
 static MASQUERADE_PORTS: u32 = packed_ports(DEFAULT_MASQUERADE_PORTS);
+
+/// The setting [`VIP_ECHO`](lb_common::abi::settings::VIP_ECHO), likewise.
+#[unsafe(no_mangle)]
+static VIP_ECHO: u32 = echo::ANSWER;
 
 /// The kernel's maps, asked for one packet.
 pub(crate) struct KernelTables<'a> {
@@ -219,6 +223,12 @@ macro_rules! kernel_tables {
             fn masquerade_ports(&self) -> u32 {
                 // SAFETY: as in `masquerade`.
                 unsafe { core::ptr::read_volatile(&raw const MASQUERADE_PORTS) }
+            }
+
+            #[inline(always)]
+            fn vip_echo(&self) -> u32 {
+                // SAFETY: as in `masquerade`.
+                unsafe { core::ptr::read_volatile(&raw const VIP_ECHO) }
             }
 
             #[inline(always)]

@@ -72,6 +72,10 @@ counters! {
     DropMasqueradeAddress = 19, "drop_masquerade_address";
     /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
     DropStrayReset = 20, "drop_stray_reset";
+    /// Rejected: an echo request to an address that only services have, as the setting says.
+    RejectEcho = 21, "reject_echo";
+    /// Dropped: an echo request to an address that only services have, as the setting says.
+    DropEcho = 22, "drop_echo";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

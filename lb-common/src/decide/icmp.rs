@@ -7,15 +7,17 @@
 use crate::abi::address;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
+use crate::abi::settings::echo;
 use crate::icmp::{self, Messages};
 use crate::net::{Address, Family};
 use crate::packet::{Header as _, Packet, Refused};
-use crate::parse::{self, NetworkHeader, Skip};
+use crate::parse::{self, Headers, NetworkHeader, Skip};
 use crate::reject::Reply;
 use crate::tables::{FlowEntry, Tables};
 use crate::verdict::Verdict;
 
-/// Decides on an ICMP packet.
+/// Decides on an ICMP packet; `None` if it is an echo request that [`reject_echo`] must answer, which
+/// would not fit on the stack from here.
 ///
 /// A call of its own: no packet of a service need carry its stack.
 #[inline(never)]
@@ -24,28 +26,28 @@ pub(super) fn decide<A: Reply + Messages, P: Packet, T: Tables<A>>(
     tables: &T,
     network: u32,
     hook: Hook,
-) -> Verdict {
+) -> Option<Verdict> {
     let ip = match A::parse(packet, network) {
         Ok(ip) => ip,
-        Err(skip) => return super::pass::<A, T>(tables, skip),
+        Err(skip) => return Some(super::pass::<A, T>(tables, skip)),
     };
     if A::FAMILY == Family::V6 && ip.transport != network + u32::from(A::HEADER_LEN) {
         // Two walks over extension headers in a row, here and in what is quoted, are more paths than
         // the verifier should have to look at.
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders));
+        return Some(super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders)));
     }
     let is_cut_off = ip.end != u32::MAX && ip.end > packet.len();
     let Some(header) = packet.header::<8>(ip.transport).filter(|_| !is_cut_off) else {
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed));
+        return Some(super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed)));
     };
     let kind = header.u8::<0>();
     if A::is_error(kind) {
-        return error::<A, P, T>(packet, tables, network, &ip, hook);
+        return Some(error::<A, P, T>(packet, tables, network, &ip, hook));
     }
     if kind == A::ECHO_REQUEST && hook == Hook::Ingress {
         return echo(packet, tables, network, &ip);
     }
-    Verdict::Pass
+    Some(Verdict::Pass)
 }
 
 /// Translates an error about a packet of one of our flows; any other passes.
@@ -93,23 +95,47 @@ fn rewrite_quoted<A: Address, T: Tables<A>>(
     true
 }
 
-/// Answers an echo request to an address that only services have: nobody else would, and it would go
-/// round in circles.
+/// Answers or drops an echo request to an address that only services have, or leaves it to be rejected,
+/// as the setting says: nobody else would, and it would go round in circles.
 #[inline(never)]
 fn echo<A: Reply + Messages, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     network: u32,
     ip: &NetworkHeader<A>,
-) -> Verdict {
+) -> Option<Verdict> {
     if tables.at(&ip.dst).is_none_or(|at| at & address::flags::CLOSED == 0) {
-        return Verdict::Pass;
+        return Some(Verdict::Pass);
     }
-    match icmp::answer_echo(packet, network, ip) {
-        Ok(()) => {
-            tables.count(Counter::EchoAnswered);
-            Verdict::Reject
-        }
-        Err(Refused) => super::drop(tables, Counter::DropRewrite),
-    }
+    Some(match tables.vip_echo() {
+        echo::ANSWER => match icmp::answer_echo(packet, network, ip) {
+            Ok(()) => {
+                tables.count(Counter::EchoAnswered);
+                Verdict::Reject
+            }
+            Err(Refused) => super::drop(tables, Counter::DropRewrite),
+        },
+        // Like everything else with options, it is not answered.
+        echo::REJECT if ip.transport == network + u32::from(A::HEADER_LEN) => return None,
+        echo::REJECT => super::drop(tables, Counter::RejectEcho),
+        _ => super::drop(tables, Counter::DropEcho),
+    })
+}
+
+/// Tells the sender of the echo request at `network`, which has no options, that nobody is there.
+///
+/// A call of its own, for its stack.
+#[inline(never)]
+pub(super) fn reject_echo<A: Reply, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+) -> Verdict {
+    let ends = A::load(packet, network + A::SRC_OFFSET)
+        .and_then(|src| Ok((src, A::load(packet, network + A::DST_OFFSET)?)));
+    let Ok((src, dst)) = ends else { return super::drop(tables, Counter::DropRewrite) };
+    let key = FlowKey { src, dst, protocol: A::ICMP, ..FlowKey::default() };
+    let transport = network + u32::from(A::HEADER_LEN);
+    let headers = Headers { key, network, transport, ..Headers::default() };
+    super::reject(packet, tables, &headers, Counter::RejectEcho)
 }

@@ -72,7 +72,10 @@ fn decide_in<A: Reply + Messages, P: Packet, T: Tables<A>>(
 ) -> Verdict {
     match decide_family(packet, tables, network, hook) {
         Outcome::Decided(verdict) => verdict,
-        Outcome::Message => icmp::decide(packet, tables, network, hook),
+        Outcome::Message => match icmp::decide(packet, tables, network, hook) {
+            Some(verdict) => verdict,
+            None => icmp::reject_echo(packet, tables, network),
+        },
     }
 }
 
@@ -123,14 +126,7 @@ fn carry_out<A: Reply, P: Packet, T: Tables<A>>(
             Ok(()) => Verdict::Rewritten,
             Err(Refused) => drop(tables, Counter::DropRewrite),
         },
-        Translation::Reject(reason) => {
-            tables.count(reason);
-            match reject::answer(packet, headers) {
-                Ok(Told::Answer) => Verdict::Reject,
-                Ok(Told::Nothing) => Verdict::Drop(reason),
-                Err(Refused) => drop(tables, Counter::DropRewrite),
-            }
-        }
+        Translation::Reject(reason) => reject(packet, tables, headers, reason),
         Translation::Drop(reason) => drop(tables, reason),
     }
 }
@@ -174,6 +170,22 @@ fn pass<A: Wire, T: Tables<A>>(tables: &T, skip: Skip) -> Verdict {
         tables.count(counter);
     }
     Verdict::Pass
+}
+
+/// Makes the packet the answer to its sender that nobody is there.
+#[inline(always)]
+fn reject<A: Reply, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers<A>,
+    reason: Counter,
+) -> Verdict {
+    tables.count(reason);
+    match reject::answer(packet, headers) {
+        Ok(Told::Answer) => Verdict::Reject,
+        Ok(Told::Nothing) => Verdict::Drop(reason),
+        Err(Refused) => drop(tables, Counter::DropRewrite),
+    }
 }
 
 #[inline(always)]

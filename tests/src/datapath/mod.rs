@@ -12,7 +12,7 @@ mod sctp;
 mod world;
 
 pub use icmp::icmp;
-pub use kernel::{Answer, Kernel};
+pub use kernel::{Answer, Globals, Kernel};
 pub use packet::{Framing, Packet, Transport, assert_checksums, ends, sctp, tcp, udp};
 pub use world::World;
 
@@ -60,7 +60,7 @@ impl Datapath {
     #[must_use]
     pub fn new(tables: MemoryTables) -> Self {
         let capacity = tables.flow_capacity.map(|flows| u32::try_from(flows).expect("small"));
-        let mut kernel = Kernel::load(capacity, tables.masquerade, tables.masquerade_ports);
+        let mut kernel = Kernel::load(capacity, Globals::of(&tables));
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }
