@@ -22,7 +22,7 @@ use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
-use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
+use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
 use crate::clock::Ticks;
 use crate::net::{Addr4, Addr6, Address};
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -72,6 +72,8 @@ pub struct MemoryTables {
     /// The setting [`MASQUERADE_PORTS`](crate::abi::settings::MASQUERADE_PORTS); by default the
     /// agent's.
     pub masquerade_ports: u32,
+    /// The setting [`VIP_ECHO`](crate::abi::settings::VIP_ECHO); by default they are answered.
+    pub vip_echo: u32,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
     /// How many flow entries fit into each family's table; none by default means no limit.
@@ -101,6 +103,7 @@ impl Default for MemoryTables {
             is_own: true,
             masquerade: 0,
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
+            vip_echo: echo::ANSWER,
             now: Cell::default(),
             flow_capacity: None,
             probation: capacity::PROBATION as usize,
@@ -339,6 +342,10 @@ macro_rules! memory_tables {
 
             fn masquerade_ports(&self) -> u32 {
                 self.masquerade_ports
+            }
+
+            fn vip_echo(&self) -> u32 {
+                self.vip_echo
             }
 
             fn now(&self) -> Ticks {

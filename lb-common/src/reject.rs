@@ -1,6 +1,6 @@
 //! Tells a client that nobody is there: the packet itself becomes the answer.
 //!
-//! TCP is answered by a reset (RFC 9293 §3.10.7.1), UDP and SCTP by "port unreachable" of ICMP
+//! TCP is answered by a reset (RFC 9293 §3.10.7.1), UDP, SCTP and echo requests by "port unreachable" of ICMP
 //! (RFC 792) or `ICMPv6` (RFC 4443 §3.1), which quotes the IP header and the 8 bytes behind it. The
 //! answer comes from the address that was dialled and goes back to the sender's link address; VLAN
 //! tags stay.

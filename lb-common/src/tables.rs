@@ -115,6 +115,9 @@ pub trait Tables<A: Address> {
     /// The setting [`MASQUERADE_PORTS`](crate::abi::settings::MASQUERADE_PORTS).
     fn masquerade_ports(&self) -> u32;
 
+    /// The setting: one of [`echo`](crate::abi::settings::echo).
+    fn vip_echo(&self) -> u32;
+
     /// The time.
     fn now(&self) -> Ticks;
 

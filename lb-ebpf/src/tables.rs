@@ -10,15 +10,15 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
+use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
-use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::Interface;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::probation::turn;
 use lb_common::abi::service::Service;
-use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
+use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
 use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -33,6 +33,10 @@ static MASQUERADE: u32 = 0;
 /// The setting [`MASQUERADE_PORTS`](lb_common::abi::settings::MASQUERADE_PORTS), likewise.
 #[unsafe(no_mangle)]
 static MASQUERADE_PORTS: u32 = packed_ports(DEFAULT_MASQUERADE_PORTS);
+
+/// The setting [`VIP_ECHO`](lb_common::abi::settings::VIP_ECHO), likewise.
+#[unsafe(no_mangle)]
+static VIP_ECHO: u32 = echo::ANSWER;
 
 /// The kernel's maps, asked for one packet.
 pub(crate) struct KernelTables<'a> {
@@ -297,6 +301,12 @@ macro_rules! kernel_tables {
             }
 
             #[inline(always)]
+            fn vip_echo(&self) -> u32 {
+                // SAFETY: as in `masquerade`.
+                unsafe { core::ptr::read_volatile(&raw const VIP_ECHO) }
+            }
+
+            #[inline(always)]
             fn now(&self) -> Ticks {
                 // SAFETY: the helper takes nothing and returns a number (kernel 5.11).
                 Ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
@@ -318,7 +328,9 @@ macro_rules! kernel_tables {
 
             #[inline(always)]
             fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool {
-                let Some(mut record) = maps::EVENTS.reserve_untyped::<Event>(0) else { return false };
+                let Some(mut record) = maps::EVENTS.reserve_untyped::<Event>(0) else {
+                    return false;
+                };
                 // SAFETY: the helper takes nothing and returns a number.
                 let time = unsafe { bpf_ktime_get_ns() };
                 let ifindex = frame::interface(self.ctx);

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lb_common::abi::settings::masquerade;
+use lb_common::abi::settings::{echo, masquerade};
 use lb_common::decide::state::Timeouts;
 
 use crate::datapath::attach::{Choice, Order};
@@ -41,6 +41,8 @@ pub struct Config {
     pub masquerade_all: bool,
     /// The source ports that masqueraded flows get.
     pub masquerade_ports: PortRange,
+    /// What becomes of echo requests to addresses that only Services have.
+    pub vip_echo: VipEcho,
     /// Whether the node's own sockets are kept off them.
     pub reserve_ports: bool,
     /// How long flows last without a packet.
@@ -62,7 +64,12 @@ impl Config {
             Masquerade::KubeProxy => masquerade::LOCAL_BACKENDS,
         };
         let all = if self.masquerade_all { masquerade::ALL } else { 0 };
-        Globals { masquerade: local | all, masquerade_ports: self.masquerade_ports }
+        let vip_echo = match self.vip_echo {
+            VipEcho::Answer => echo::ANSWER,
+            VipEcho::Reject => echo::REJECT,
+            VipEcho::Drop => echo::DROP,
+        };
+        Globals { masquerade: local | all, masquerade_ports: self.masquerade_ports, vip_echo }
     }
 }
 
@@ -75,6 +82,18 @@ pub enum Masquerade {
     Remote,
     /// Backends on this node as well, as with kube-proxy.
     KubeProxy,
+}
+
+/// What becomes of an echo request (ping) to an address that only Services have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum VipEcho {
+    /// This node answers.
+    #[default]
+    Answer,
+    /// This node says that nobody is there.
+    Reject,
+    /// Nobody says anything.
+    Drop,
 }
 
 /// Where Services come from.

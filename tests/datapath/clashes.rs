@@ -4,7 +4,7 @@
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::Hook;
 use lb_common::net::protocol::{TCP, UDP};
-use lb_common::parse::tcp::{ACK, FIN, SYN};
+use lb_common::parse::tcp::{ACK, FIN, RST, SYN};
 use lb_common::verdict::Verdict;
 use lb_tests::datapath::{Datapath, Packet, World, tcp, udp};
 
@@ -66,6 +66,16 @@ fn the_second_frontend_keeps_its_port_when_its_entry_is_lost() {
     datapath.evict(|hook, _| hook == Hook::Ingress as u8);
     assert_eq!(through(&mut datapath, NODE_PORT, ACK, ACK), second);
     assert_eq!(through(&mut datapath, VIP, ACK, ACK), CLIENT);
+}
+
+#[test]
+fn who_comes_back_to_a_place_that_another_took_meanwhile_does_not_take_it_back() {
+    let mut datapath = datapath(TCP);
+    through(&mut datapath, VIP, SYN, SYN | ACK);
+    through(&mut datapath, VIP, RST, ACK);
+    assert_eq!(through(&mut datapath, NODE_PORT, SYN, SYN | ACK), CLIENT);
+    assert_ne!(through(&mut datapath, VIP, SYN, SYN | ACK), CLIENT);
+    assert_eq!(through(&mut datapath, NODE_PORT, ACK, ACK), CLIENT);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! ICMP errors about translated packets, whole messages with all checksums; echo requests.
 
+use etherparse::{NetSlice, SlicedPacket};
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::Hook;
+use lb_common::abi::settings::echo;
 use lb_common::net::protocol::{SCTP, TCP, UDP};
 use lb_common::parse::Link;
 use lb_common::parse::tcp::{ACK, SYN};
 use lb_common::verdict::Verdict;
-use lb_tests::datapath::{Datapath, Framing, Packet, Transport, World, icmp, sctp, tcp, udp};
+use lb_tests::datapath::{
+    Datapath, Framing, Outcome, Packet, Transport, World, icmp, sctp, tcp, udp,
+};
 
 /// Addresses of one family: a client's port, a service, its backend, a router somewhere.
 struct Net {
@@ -193,6 +197,54 @@ fn an_echo_request_to_an_address_of_services_alone_is_answered() {
     let to_the_node = icmp("10.1.0.9", "192.0.2.1", [8, 0], [0; 4], b"ping");
     check_error(&mut datapath, Hook::Ingress, &to_the_node, &to_the_node);
     assert_eq!(datapath.tables().counters(), [(Counter::EchoAnswered, 2)].into());
+}
+
+fn services_alone(vip_echo: u32) -> Datapath {
+    let world = [&V4, &V6].into_iter().fold(World::default().vip_echo(vip_echo), |world, net| {
+        world.service(TCP, &[net.vip], &[net.backend]).closed(&ip(net.vip))
+    });
+    Datapath::new(world.tables())
+}
+
+/// An echo request to a service, and what its sender is told if it is rejected: type and code.
+fn echo_request(net: &Net) -> (Vec<u8>, [u8; 2]) {
+    let (request, told) = if net.vip == V4.vip { (8, [3, 3]) } else { (128, [1, 4]) };
+    let echo = icmp(&ip(net.client), &ip(net.vip), [request, 0], [7, 7, 0, 1], b"are you there?");
+    (echo, told)
+}
+
+#[test]
+fn an_echo_request_to_an_address_of_services_alone_is_rejected_if_that_is_set() {
+    let mut datapath = services_alone(echo::REJECT);
+    for (net, header) in [(&V4, 20), (&V6, 40)] {
+        let (sent, told) = echo_request(net);
+        let outcome = datapath.send_bytes(Hook::Ingress, Link::Ethernet, &sent);
+        assert_eq!(outcome.verdict, Verdict::Reject);
+        let quote = &sent[14..][..header + 8];
+        let expected = icmp(&ip(net.vip), &ip(net.client), told, [0; 4], quote);
+        assert_eq!(outcome.packet[..12], [&sent[6..12], &sent[..6]].concat());
+        // Addresses, type, code, both checksums' rest, the quote; the header's own is below.
+        assert_eq!(outcome.packet[14 + header - 8..], expected[14 + header - 8..]);
+        assert_eq!(outcome.packet.len(), expected.len());
+        if let Some(NetSlice::Ipv4(ip)) = SlicedPacket::from_ethernet(&outcome.packet).unwrap().net
+        {
+            let header = ip.header().to_header();
+            assert_eq!(header.header_checksum, header.calc_header_checksum());
+        }
+        check_error(&mut datapath, Hook::Egress, &sent, &sent);
+    }
+    assert_eq!(datapath.tables().counters(), [(Counter::RejectEcho, 2)].into());
+}
+
+#[test]
+fn an_echo_request_to_an_address_of_services_alone_is_dropped_if_that_is_set() {
+    let mut datapath = services_alone(echo::DROP);
+    for net in [&V4, &V6] {
+        let (sent, _) = echo_request(net);
+        let outcome = datapath.send_bytes(Hook::Ingress, Link::Ethernet, &sent);
+        assert_eq!(outcome, Outcome { verdict: Verdict::Drop(Counter::DropEcho), packet: sent });
+    }
+    assert_eq!(datapath.tables().counters(), [(Counter::DropEcho, 2)].into());
 }
 
 #[test]

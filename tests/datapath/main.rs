@@ -20,6 +20,8 @@ mod flows;
 #[cfg(test)]
 mod fragments;
 #[cfg(test)]
+mod hidden;
+#[cfg(test)]
 mod icmp;
 #[cfg(test)]
 mod legs;

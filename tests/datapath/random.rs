@@ -1,127 +1,71 @@
-//! Random bytes and random flows: the two executions agree, and nothing breaks.
+//! Random packets, random damage and random stories. Every run is the same unless `WAGGLE_SEED`, a
+//! number, says otherwise; what fails tells its own.
 
-use lb_common::abi::flow::Hook;
-use lb_common::net::protocol::{SCTP, TCP, UDP};
-use lb_common::parse::Link;
-use lb_tests::datapath::{Datapath, Framing, Transport, World, tcp};
+mod packets;
+mod play;
+mod story;
+mod world;
+
+use std::cell::RefCell;
+use std::env;
+use std::fmt::Debug;
+
+use lb_tests::datapath::Datapath;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-fn datapath() -> Datapath {
-    let world = World::default()
-        .service(TCP, &["10.96.0.10:80", "192.0.2.1:30080"], &["10.1.0.2:8080", "10.1.0.3:80"])
-        .service(TCP, &["[fd00:96::10]:80"], &["[fd00:1::2]:8080", "[fd00:1::3]:80"])
-        .service(UDP, &["10.96.0.10:53"], &["10.1.0.2:53"])
-        .service(UDP, &["[fd00:96::10]:53"], &["[fd00:1::2]:5353"])
-        .service(SCTP, &["10.96.0.10:80"], &["10.1.0.2:8080", "10.1.0.3:80"])
-        .service(SCTP, &["[fd00:96::10]:80"], &["[fd00:1::2]:8080"])
-        .service(SCTP, &["192.0.2.1:80", "[fd00:1::9]:80"], &[])
-        .service(TCP, &["192.0.2.1:80", "[fd00:1::9]:80"], &[])
-        .service(UDP, &["192.0.2.1:53", "[fd00:1::9]:53"], &[]);
-    Datapath::new(world.tables())
+use play::{Play, Seen};
+use story::stories;
+
+/// The seed of every run.
+const SEED: u64 = 4;
+
+/// Lets `test` panic at one of so many values; then tells the seed and the least value that it panics
+/// at.
+fn check<S: Strategy<Value: Debug>>(cases: u32, values: &S, test: impl Fn(S::Value)) {
+    let seed = env::var("WAGGLE_SEED").map_or(SEED, |it| it.parse().expect("a number"));
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let test = |value| {
+        test(value);
+        Ok(())
+    };
+    if let Err(error) = TestRunner::new_with_rng(config, rng).run(values, test) {
+        panic!("WAGGLE_SEED={seed}: {error}");
+    }
 }
 
-fn transports() -> impl Strategy<Value = Transport> {
-    prop_oneof![
-        (0u8..0x20).prop_map(Transport::Tcp),
-        Just(Transport::Udp),
-        Just(Transport::UdpUnsummed),
-        (0u8..16).prop_map(Transport::Sctp),
-        (0u8..16).prop_map(Transport::SctpUnsummed),
-    ]
-}
+/// A datapath that is used again as long as nothing went wrong in it: to load one takes longer than
+/// most stories.
+#[derive(Default)]
+struct Used(RefCell<Option<Datapath>>);
 
-/// Any packet between a handful of addresses and ports, so that flows meet.
-fn packets() -> impl Strategy<Value = (Hook, lb_tests::datapath::Packet)> {
-    let host = 0..6usize;
-    let port = prop::sample::select(vec![53u16, 80, 8080, 5353, 30080, 40_000, 40_001]);
-    let framing = prop::sample::select(vec![
-        Framing::Ethernet,
-        Framing::Vlan,
-        Framing::DoubleVlan,
-        Framing::Raw,
-    ]);
-    let hook = prop::sample::select(vec![Hook::Ingress, Hook::Egress]);
-    let payload = prop::collection::vec(any::<u8>(), 0..40);
-    (
-        hook,
-        any::<bool>(),
-        host.clone(),
-        host,
-        port.clone(),
-        port,
-        transports(),
-        framing,
-        payload,
-        0..3usize,
-    )
-        .prop_map(
-            |(hook, v6, src, dst, src_port, dst_port, transport, framing, payload, options)| {
-                let hosts = if v6 {
-                    [
-                        "[fd00:96::10]",
-                        "[fd00:1::2]",
-                        "[fd00:1::3]",
-                        "[fd00:1::9]",
-                        "[::1]",
-                        "[ff02::1]",
-                    ]
-                } else {
-                    [
-                        "10.96.0.10",
-                        "10.1.0.2",
-                        "10.1.0.3",
-                        "10.1.0.9",
-                        "192.0.2.1",
-                        "255.255.255.255",
-                    ]
-                };
-                let (src, dst) =
-                    (format!("{}:{src_port}", hosts[src]), format!("{}:{dst_port}", hosts[dst]));
-                let mut packet = tcp(&src, &dst, 0).with_payload(payload).framed(framing);
-                packet.transport = if v6 && transport == Transport::UdpUnsummed {
-                    Transport::Udp
-                } else {
-                    transport
-                };
-                (hook, packet.with_options(options))
-            },
-        )
+impl Used {
+    /// Lets `test` use the datapath, without any flow; one is made by `new` if there is none.
+    fn lend(&self, new: impl FnOnce() -> Datapath, test: impl FnOnce(&mut Datapath)) {
+        let mut datapath = self.0.take().unwrap_or_else(new);
+        test(&mut datapath);
+        datapath.evict(|_, _| true);
+        self.0.replace(Some(datapath));
+    }
 }
 
 #[test]
-fn any_sequence_of_packets_is_treated_alike_in_the_kernel_and_natively() {
-    let mut runner =
-        TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
-    let sequences = prop::collection::vec(packets(), 1..60);
-    runner
-        .run(&sequences, |sequence| {
-            let mut datapath = datapath();
-            for (hook, packet) in &sequence {
-                datapath.send(*hook, packet);
-            }
-            Ok(())
-        })
-        .unwrap();
-}
-
-#[test]
-fn any_damage_to_a_packet_is_treated_alike_in_the_kernel_and_natively() {
-    let mut runner =
-        TestRunner::new(Config { cases: 1000, failure_persistence: None, ..Config::default() });
-    let damage = prop::collection::vec((0..80usize, any::<u8>()), 1..6);
-    let datapath = std::cell::RefCell::new(datapath());
-    runner
-        .run(&(packets(), damage), |((hook, packet), damage)| {
-            let link = if packet.framing == Framing::Raw { Link::Raw } else { Link::Ethernet };
-            let mut bytes = packet.bytes();
-            for (at, value) in damage {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
-                }
-            }
-            datapath.borrow_mut().send_bytes(hook, link, &bytes);
-            Ok(())
-        })
-        .unwrap();
+fn every_answer_comes_from_what_was_dialled_whatever_else_is_going_on() {
+    let datapaths: [Used; 4] = Default::default();
+    let seen = RefCell::new(Seen::new());
+    check(600, &stories(), |story| {
+        datapaths[story.setting as usize].lend(
+            || world::datapath(story.setting),
+            |datapath| Play::new(datapath, &story, &mut seen.borrow_mut()).run(),
+        );
+    });
+    let seen = seen.into_inner();
+    let times = |name| seen.get(name).copied().unwrap_or(0);
+    assert!(times("dropped") * 20 < times("opened"), "{seen:?}");
+    for name in play::WORTH_SEEING {
+        assert!(times(name) >= 10, "{name}: {seen:?}");
+    }
 }

@@ -7,8 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fmt};
 
 use lb_common::abi::settings::masquerade::{ALL, LOCAL_BACKENDS};
-use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
-use lb_tests::datapath::Kernel;
+use lb_tests::datapath::{Globals, Kernel};
 use lb_tests::oracle::{Cluster, Masquerade, Packet, Settings};
 use lb_tests::truth::tables;
 use lb_userspace::maps::fake::Fake;
@@ -47,15 +46,8 @@ fn the_native_datapath_does_what_the_oracle_says() {
 fn the_kernel_does_what_the_oracle_says() {
     let kernels: BTreeMap<u32, RefCell<Kernel>> = [0, LOCAL_BACKENDS, ALL, LOCAL_BACKENDS | ALL]
         .map(|bits| {
-            (
-                bits,
-                RefCell::new(Kernel::load(
-                    Some(FLOWS),
-                    PROBATION,
-                    bits,
-                    packed_ports(DEFAULT_MASQUERADE_PORTS),
-                )),
-            )
+            let globals = Globals { masquerade: bits, ..Globals::default() };
+            (bits, RefCell::new(Kernel::load(Some(FLOWS), PROBATION, globals)))
         })
         .into();
     check("in the kernel", 2_000, |history| {

@@ -2,7 +2,7 @@
 
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::settings::{MASQUERADE, masquerade};
+use lb_common::abi::settings::{MASQUERADE, VIP_ECHO, echo, masquerade};
 use lb_tests::datapath::object;
 
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
@@ -13,15 +13,20 @@ const BUDGET: [(&str, u32); 4] = [
     ("lb_l3_egress", 130_000),
 ];
 
-/// Every value that the setting can have.
-const MASQUERADES: [u32; 4] =
-    [0, masquerade::LOCAL_BACKENDS, masquerade::ALL, masquerade::LOCAL_BACKENDS | masquerade::ALL];
+/// Every value that each setting can have.
+const SETTINGS: [(u32, u32); 4] = [
+    (0, echo::ANSWER),
+    (masquerade::LOCAL_BACKENDS, echo::REJECT),
+    (masquerade::ALL, echo::DROP),
+    (masquerade::LOCAL_BACKENDS | masquerade::ALL, echo::REJECT),
+];
 
 #[test]
 fn every_program_loads_within_its_budget_whatever_the_settings() {
-    for masquerade in MASQUERADES {
+    for (masquerade, vip_echo) in SETTINGS {
         let mut loader = EbpfLoader::new();
         loader.override_global(MASQUERADE, &masquerade, true);
+        loader.override_global(VIP_ECHO, &vip_echo, true);
         let mut ebpf = loader.load(object()).expect("the object loads");
         let names: Vec<_> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names.len(), BUDGET.len(), "{names:?}");

@@ -78,6 +78,10 @@ counters! {
     Masqueraded = 22, "masqueraded";
     /// `waggle trace` was not told of a packet: its ring buffer was full.
     EventLost = 23, "event_lost";
+    /// Rejected: an echo request to an address that only services have, as the setting says.
+    RejectEcho = 24, "reject_echo";
+    /// Dropped: an echo request to an address that only services have, as the setting says.
+    DropEcho = 25, "drop_echo";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

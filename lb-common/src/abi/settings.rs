@@ -18,6 +18,21 @@ pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {
 /// what of it the node's own sockets would use is reserved (`ip_local_reserved_ports`).
 pub const DEFAULT_MASQUERADE_PORTS: (u16, u16) = (50_000, 65_535);
 
+/// The global `VIP_ECHO`, a `u32`: what becomes of an echo request to an address that only services
+/// have, one of [`echo`].
+pub const VIP_ECHO: &str = "VIP_ECHO";
+
+/// Values of [`VIP_ECHO`]. It is never forwarded: nobody has the address, so it would go round in
+/// circles.
+pub mod echo {
+    /// `--vip-echo=answer`: this node answers.
+    pub const ANSWER: u32 = 0;
+    /// `--vip-echo=reject`: it answers "port unreachable", as kube-proxy's nftables do.
+    pub const REJECT: u32 = 1;
+    /// `--vip-echo=drop`: the sender hears nothing.
+    pub const DROP: u32 = 2;
+}
+
 /// Bits of [`MASQUERADE`]; none is `--masquerade=remote`.
 pub mod masquerade {
     /// `--masquerade=kube-proxy`: under the external policy `Cluster`, backends of this node see an

@@ -48,13 +48,22 @@ pub(super) fn claim<A: Address, T: Tables<A>>(
         {
             return Ok(false);
         }
-        place.put_reversed(Hook::Egress, &mut draft.other);
-        tables.remove_flow(&draft.other);
+        vacate(tables, draft, &entry);
     }
     match tables.insert_flow(&draft.partner, &draft.mirrored, Insert::Replace) {
         Ok(()) => Ok(true),
         Err(_) => Err(Counter::DropFlowTable),
     }
+}
+
+/// Removes the other entries of the flow whose `answer` is at `draft.partner`: its next request must not
+/// find its way back to a place that is another's.
+#[inline(never)]
+fn vacate<A: Address, T: Tables<A>>(tables: &T, draft: &mut Draft<A>, answer: &T::Entry) {
+    answer.load().put_partner(&draft.partner, &mut draft.other);
+    tables.remove_flow(&draft.other);
+    draft.partner.put_reversed(Hook::Egress, &mut draft.other);
+    tables.remove_flow(&draft.other);
 }
 
 /// Lets the other entries of the flow know what was seen by the one at `key`.

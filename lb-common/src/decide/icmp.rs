@@ -8,15 +8,17 @@ use super::tell;
 use crate::abi::address;
 use crate::abi::counter::Counter;
 use crate::abi::flow::{FlowKey, Hook};
+use crate::abi::settings::echo;
 use crate::icmp::{self, Messages};
 use crate::net::{Address, Family};
 use crate::packet::{Header as _, Packet, Refused};
-use crate::parse::{self, NetworkHeader, Skip, Wire};
-use crate::reject::Reply;
+use crate::parse::{self, Headers, NetworkHeader, Skip, Wire};
+use crate::reject::{self, Reply, Told};
 use crate::tables::{FlowEntry, Tables};
 use crate::verdict::Verdict;
 
-/// Decides on an ICMP packet.
+/// Decides on an ICMP packet; `None` if it is an echo request that [`reject_echo`] must answer, which
+/// would not fit on the stack from here.
 ///
 /// A call of its own: no packet of a service need carry its stack.
 #[inline(never)]
@@ -25,28 +27,32 @@ pub(super) fn decide<A: Reply + Messages, P: Packet, T: Tables<A>>(
     tables: &T,
     network: u32,
     hook: Hook,
-) -> Verdict {
+) -> Option<Verdict> {
     let ip = match A::parse(packet, network) {
         Ok(ip) => ip,
-        Err(skip) => return super::pass::<A, T>(tables, skip, hook),
+        Err(skip) => return Some(super::pass::<A, T>(tables, skip, hook)),
     };
     if A::FAMILY == Family::V6 && ip.transport != network + u32::from(A::HEADER_LEN) {
         // Two walks over extension headers in a row, here and in what is quoted, are more paths than
         // the verifier should have to look at.
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassExtensionHeaders), hook);
+        return Some(super::pass::<A, T>(
+            tables,
+            Skip::Unreadable(Counter::PassExtensionHeaders),
+            hook,
+        ));
     }
     let is_cut_off = ip.end != u32::MAX && ip.end > packet.len();
     let Some(header) = packet.header::<8>(ip.transport).filter(|_| !is_cut_off) else {
-        return super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed), hook);
+        return Some(super::pass::<A, T>(tables, Skip::Unreadable(Counter::PassMalformed), hook));
     };
     let kind = header.u8::<0>();
     if A::is_error(kind) {
-        return error::<A, P, T>(packet, tables, network, &ip, hook);
+        return Some(error::<A, P, T>(packet, tables, network, &ip, hook));
     }
     if kind == A::ECHO_REQUEST && hook == Hook::Ingress {
         return echo(packet, tables, network, &ip);
     }
-    Verdict::Pass
+    Some(Verdict::Pass)
 }
 
 /// Translates an error about a packet of one of our flows; any other passes.
@@ -76,7 +82,7 @@ fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
             tables.count(Counter::ErrorTranslated);
             Verdict::Rewritten
         }
-        Err(Refused) => drop::<A, T>(tables, hook),
+        Err(Refused) => drop::<A, T>(tables, Counter::DropRewrite, hook),
     }
 }
 
@@ -96,29 +102,61 @@ fn rewrite_quoted<A: Address, T: Tables<A>>(
     true
 }
 
-/// Answers an echo request to an address that only services have: nobody else would, and it would go
-/// round in circles.
+/// Answers or drops an echo request to an address that only services have, or leaves it to be rejected,
+/// as the setting says: nobody else would, and it would go round in circles.
 #[inline(never)]
 fn echo<A: Reply + Messages, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     network: u32,
     ip: &NetworkHeader<A>,
-) -> Verdict {
+) -> Option<Verdict> {
     if tables.at(&ip.dst).is_none_or(|at| at & address::flags::CLOSED == 0) {
-        return Verdict::Pass;
+        return Some(Verdict::Pass);
     }
-    match icmp::answer_echo(packet, network, ip) {
-        Ok(()) => {
-            tables.count(Counter::EchoAnswered);
-            Verdict::Reject
-        }
-        Err(Refused) => drop::<A, T>(tables, Hook::Ingress),
+    Some(match tables.vip_echo() {
+        echo::ANSWER => match icmp::answer_echo(packet, network, ip) {
+            Ok(()) => {
+                tables.count(Counter::EchoAnswered);
+                Verdict::Reject
+            }
+            Err(Refused) => drop::<A, T>(tables, Counter::DropRewrite, Hook::Ingress),
+        },
+        // Like everything else with options, it is not answered.
+        echo::REJECT if ip.transport == network + u32::from(A::HEADER_LEN) => return None,
+        echo::REJECT => drop::<A, T>(tables, Counter::RejectEcho, Hook::Ingress),
+        _ => drop::<A, T>(tables, Counter::DropEcho, Hook::Ingress),
+    })
+}
+
+/// Tells the sender of the echo request at `network`, which has no options, that nobody is there.
+///
+/// A call of its own, for its stack.
+#[inline(never)]
+pub(super) fn reject_echo<A: Reply, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    network: u32,
+) -> Verdict {
+    let ends = A::load(packet, network + A::SRC_OFFSET)
+        .and_then(|src| Ok((src, A::load(packet, network + A::DST_OFFSET)?)));
+    let Ok((src, dst)) = ends else {
+        return drop::<A, T>(tables, Counter::DropRewrite, Hook::Ingress);
+    };
+    let key =
+        FlowKey { src, dst, protocol: A::ICMP, hook: Hook::Ingress as u8, ..FlowKey::default() };
+    let transport = network + u32::from(A::HEADER_LEN);
+    let headers = Headers { key, network, transport, ..Headers::default() };
+    tell::count(tables, Counter::RejectEcho, &key, &key, 0);
+    match reject::answer(packet, &headers) {
+        Ok(Told::Answer) => Verdict::Reject,
+        Ok(Told::Nothing) => Verdict::Drop(Counter::RejectEcho),
+        Err(Refused) => drop::<A, T>(tables, Counter::DropRewrite, Hook::Ingress),
     }
 }
 
 #[inline(always)]
-fn drop<A: Wire, T: Tables<A>>(tables: &T, hook: Hook) -> Verdict {
-    tell::count_unread(tables, Counter::DropRewrite, hook);
-    Verdict::Drop(Counter::DropRewrite)
+fn drop<A: Wire, T: Tables<A>>(tables: &T, reason: Counter, hook: Hook) -> Verdict {
+    tell::count_unread(tables, reason, hook);
+    Verdict::Drop(reason)
 }

@@ -75,7 +75,10 @@ fn decide_in<A: Reply + Messages, P: Packet, T: Tables<A>>(
 ) -> Verdict {
     match decide_family(packet, tables, network, hook) {
         Outcome::Decided(verdict) => verdict,
-        Outcome::Message => icmp::decide(packet, tables, network, hook),
+        Outcome::Message => match icmp::decide(packet, tables, network, hook) {
+            Some(verdict) => verdict,
+            None => icmp::reject_echo(packet, tables, network),
+        },
     }
 }
 
@@ -192,7 +195,9 @@ impl Fate {
             | Counter::PassFragment
             | Counter::PassExtensionHeaders
             | Counter::PassClosedFlow => Self::Pass,
-            Counter::RejectNoEndpoint | Counter::RejectUnknownPort => Self::Reject,
+            Counter::RejectNoEndpoint | Counter::RejectUnknownPort | Counter::RejectEcho => {
+                Self::Reject
+            }
             _ => Self::Drop,
         }
     }

@@ -16,7 +16,7 @@ use tracing_subscriber::filter::ParseError;
 use super::detect::DetectArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
-use crate::config::{Config, Masquerade, Source};
+use crate::config::{Config, Masquerade, Source, VipEcho};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
 use crate::maps::Capacities;
@@ -81,6 +81,10 @@ pub struct RunArgs {
     /// (`ip_local_port_range`) to the sysctl `net.ipv4.ip_local_reserved_ports`, until the cleanup
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     reserve_ports: bool,
+    /// What becomes of pings to a ClusterIP or load balancer address: answered by this node, rejected
+    /// as unreachable, or dropped. A reply says nothing of the Service
+    #[arg(long, value_name = "WHAT", default_value = "answer")]
+    vip_echo: VipEcho,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -197,6 +201,7 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         masquerade_all: args.masquerade_all,
         masquerade_ports: args.masquerade_ports,
         reserve_ports: args.reserve_ports,
+        vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
         attach: args.attach,
         order: args.tcx_order,
@@ -248,7 +253,7 @@ fn log_filter(text: &str) -> Result<String, ParseError> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use lb_common::abi::settings::masquerade;
+    use lb_common::abi::settings::{echo, masquerade};
     use lb_common::clock::Ticks;
     use lb_common::decide::state::Timeouts;
 
@@ -329,6 +334,19 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap().globals().masquerade, bits, "{line}");
         }
+    }
+
+    #[test]
+    fn the_echo_flag_reaches_the_programs() {
+        for (line, value) in [
+            ("", echo::ANSWER),
+            ("--vip-echo answer", echo::ANSWER),
+            ("--vip-echo reject", echo::REJECT),
+            ("--vip-echo drop", echo::DROP),
+        ] {
+            assert_eq!(parse(line).unwrap().globals().vip_echo, value, "{line}");
+        }
+        refused("--vip-echo no", "--vip-echo");
     }
 
     #[test]

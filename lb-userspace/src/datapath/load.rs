@@ -79,6 +79,8 @@ pub struct Globals {
     pub masquerade: u32,
     /// The source ports that masqueraded flows get.
     pub masquerade_ports: PortRange,
+    /// One of [`settings::echo`].
+    pub vip_echo: u32,
 }
 
 /// The loaded object.
@@ -101,6 +103,7 @@ impl Datapath {
         let ports = settings::packed_ports((low, high));
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
+        loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));

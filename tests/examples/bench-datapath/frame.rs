@@ -28,6 +28,11 @@ impl Party {
         Self::new(family, 200, 8080)
     }
 
+    /// The node, as masqueraded requests of [`client`](Self::client) leave it.
+    pub(crate) const fn node(family: Family) -> Self {
+        Self::new(family, 202, Self::client(family).port)
+    }
+
     /// Somebody who has nothing to do with services.
     pub(crate) const fn stranger(family: Family) -> Self {
         Self::new(family, 201, 443)

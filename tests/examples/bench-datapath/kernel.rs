@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -13,9 +14,12 @@ use lb_common::abi::address::{self, ServiceCidr};
 use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey};
-use lb_common::abi::frontend::{Frontend, FrontendKey};
-use lb_common::abi::map;
+use lb_common::abi::frontend::{self, Frontend, FrontendKey};
+use lb_common::abi::interface::Interface;
+use lb_common::abi::prefix::client;
 use lb_common::abi::service::{self, Service, SlotRange};
+use lb_common::abi::settings::packed_ports;
+use lb_common::abi::{map, settings};
 use lb_common::bench::{HIT, Walk};
 use lb_common::net::{Addr4, Addr6, Address, Family, protocol};
 
@@ -23,6 +27,11 @@ use crate::frame::Party;
 
 /// The service, and its one backend.
 const ID: u32 = 1;
+
+/// The source ports of masqueraded flows: all clients' ports are among them, and stay.
+const MASQUERADE_PORTS: (u16, u16) = (1024, u16::MAX);
+/// Ifindex of the device that packets of `BPF_PROG_TEST_RUN` come and leave by.
+const LOOPBACK: u32 = 1;
 
 /// The program that does nothing.
 pub(crate) const NOTHING: &str = "nothing";
@@ -32,6 +41,17 @@ pub(crate) struct Kernel {
     family: Family,
     datapath: Ebpf,
     bench: Ebpf,
+}
+
+/// What is special about the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing.
+    Plain,
+    /// Clients come back to their backends.
+    Sticky,
+    /// Clients are hidden from the backend.
+    Masqueraded,
 }
 
 /// Which flows the wrapper walks.
@@ -90,6 +110,8 @@ impl Kernel {
         let flows = Self::pick(family, map::FLOWS_V4, map::FLOWS_V6);
         let mut loader = EbpfLoader::new();
         let loader = loader.map_max_entries(flows, flow_capacity);
+        let ports = packed_ports(MASQUERADE_PORTS);
+        let loader = loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         let datapath = load(loader, objects, "waggle.o", &["lb_tc_ingress", "lb_tc_egress"])?;
         let wrapper = Self::pick(family, "walk_v4", "walk_v6");
         let programs = [NOTHING, "reference", wrapper];
@@ -100,13 +122,16 @@ impl Kernel {
         Ok(Self { family, datapath, bench })
     }
 
-    /// Makes a service of `frontend` whose only backend is `backend`.
-    pub(crate) fn serve(&mut self, frontend: Party, backend: Party) -> Result<()> {
+    /// Makes a service of `frontend` whose only backend is `backend`. Clients are pods.
+    pub(crate) fn serve(&mut self, frontend: Party, backend: Party, kind: Kind) -> Result<()> {
+        self.meet_clients()?;
         let service = Service {
             cluster: SlotRange::new(0, 1),
             flags: service::flags::IN_USE,
+            affinity_s: if kind == Kind::Sticky { 10_800 } else { 0 },
             ..Default::default()
         };
+        let flags = if kind == Kind::Masqueraded { frontend::flags::EXTERNAL } else { 0 };
         self.set(map::SERVICES, ID, service)?;
         self.set(map::SLOTS, 0, ID)?;
         with_address!(self.family, A => {
@@ -128,7 +153,26 @@ impl Kernel {
             self.set(name, 0, ServiceCidr::<A> { mask: address(mask), addr: key.addr })?;
             let name = Self::pick(self.family, map::FRONTENDS_V4, map::FRONTENDS_V6);
             let mut frontends = HashMap::try_from(map_mut(&mut self.datapath, name)?)?;
-            frontends.insert(key, Frontend { service: ID, flags: 0 }, 0).context("fill the frontends")
+            frontends.insert(key, Frontend { service: ID, flags }, 0).context("fill the frontends")
+        })
+    }
+
+    /// Says who clients are, and whom they are hidden behind.
+    fn meet_clients(&mut self) -> Result<()> {
+        let node = Party::node(self.family);
+        let mut interface = Interface::default();
+        match self.family {
+            Family::V4 => interface.v4 = address(node),
+            Family::V6 => interface.v6 = address(node),
+        }
+        let name = map::INTERFACES;
+        let mut interfaces = HashMap::try_from(map_mut(&mut self.datapath, name)?)?;
+        interfaces.insert(LOOPBACK, interface, 0).context("fill the interfaces")?;
+        with_address!(self.family, A => {
+            let name = Self::pick(self.family, map::CLIENTS_V4, map::CLIENTS_V6);
+            let mut clients = LpmTrie::try_from(map_mut(&mut self.datapath, name)?)?;
+            let pods = Key::new(8, address::<A>(Party::client(self.family)));
+            clients.insert(&pods, client::POD, 0).context("fill the clients")
         })
     }
 

@@ -61,7 +61,8 @@ fn measure(args: &Args) -> Result<Vec<Row>> {
     let scenarios: Vec<_> =
         scenario::ALL.into_iter().filter(|scenario| scenario.name.contains(&args.only)).collect();
     let samples = usize::from(args.samples);
-    let progress = ProgressBar::new(u64::try_from(2 * scenarios.len() * samples)?)
+    let hops: usize = scenarios.iter().map(|scenario| scenario.hops.len()).sum();
+    let progress = ProgressBar::new(u64::try_from(2 * hops * samples)?)
         .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")?);
     let mut rows = Vec::new();
     for family in [Family::V4, Family::V6] {

@@ -57,7 +57,7 @@ impl Sample {
     }
 }
 
-/// Measures `scenario` with `samples` samples; calls `tick` after each.
+/// Measures `scenario` with `samples` samples a hop; calls `tick` after each.
 pub(crate) fn measure(
     objects: &Path,
     family: Family,
@@ -65,7 +65,19 @@ pub(crate) fn measure(
     samples: usize,
     tick: impl Fn(),
 ) -> Result<Cost> {
-    let mut bench = Bench::set_up(objects, family, scenario.traffic)?;
+    let costs = scenario.hops.iter().map(|hop| measure_hop(objects, family, *hop, samples, &tick));
+    let costs: Vec<Cost> = costs.collect::<Result<_>>()?;
+    costs.into_iter().reduce(Cost::and).context("a scenario without hops")
+}
+
+fn measure_hop(
+    objects: &Path,
+    family: Family,
+    traffic: Traffic,
+    samples: usize,
+    tick: impl Fn(),
+) -> Result<Cost> {
+    let mut bench = Bench::set_up(objects, family, traffic)?;
     let before = bench.kernel.books()?;
     let mut all: Vec<Sample> = Vec::new();
     while usable(&all).len() < samples && all.len() < samples * PATIENCE {
@@ -87,6 +99,21 @@ pub(crate) fn measure(
     })
 }
 
+impl Cost {
+    /// This hook and then another one, as if both were met in one round of the loop.
+    fn and(self, next: Self) -> Self {
+        Self {
+            ns: self.ns + next.ns,
+            ratio: self.ratio + next.ratio - next.wrapper_ns / next.reference_ns,
+            net_ratio: self.net_ratio + next.net_ratio,
+            reference_ns: f64::midpoint(self.reference_ns, next.reference_ns),
+            samples: self.samples.min(next.samples),
+            discarded: self.discarded + next.discarded,
+            ..self
+        }
+    }
+}
+
 /// The samples beside which the reference was not slow.
 fn usable(all: &[Sample]) -> Vec<Sample> {
     let fastest = all.iter().map(|s| s.before.min(s.after)).fold(f64::INFINITY, f64::min);
@@ -99,9 +126,10 @@ fn median(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// A scenario, ready to be timed.
+/// A hop of a scenario, ready to be timed.
 struct Bench {
     kernel: Kernel,
+    family: Family,
     traffic: Traffic,
     frame: Vec<u8>,
 }
@@ -109,29 +137,38 @@ struct Bench {
 impl Bench {
     fn set_up(objects: &Path, family: Family, traffic: Traffic) -> Result<Self> {
         let mut kernel = Kernel::load(objects, family, FLOW_CAPACITY)?;
-        kernel.serve(Party::frontend(family), Party::backend(family))?;
-        if let Traffic::Established(flows) | Traffic::Reply(flows) = traffic {
-            open(&mut kernel, family, flows)?;
-        }
+        let (frontend, backend) = (Party::frontend(family), Party::backend(family));
+        kernel.serve(frontend, backend, traffic.service())?;
+        open(&mut kernel, family, traffic)?;
         let packet = traffic.packet(family);
         let frame = frame(packet.from, packet.to, packet.segment);
-        let flows = traffic.flows();
-        let walk = Flows {
-            count: flows,
-            stride: if traffic.opens_flows() { 1 } else { STRIDE % flows },
-            to_client: matches!(traffic, Traffic::Reply(_)),
-        };
-        kernel.walk(&frame, (packet.from, packet.to), walk)?;
-        kernel.target(traffic.program())?;
-        let mut bench = Self { kernel, traffic, frame };
-        bench.check_path(family).context("the program does not take the path to be timed")?;
+        let mut bench = Self { kernel, family, traffic, frame };
+        bench.prepare(1)?;
+        bench.kernel.target(traffic.program())?;
+        bench.check_path().context("the program does not take the path to be timed")?;
         bench.warm_up()?;
         Ok(bench)
     }
 
+    /// Makes the wrapper begin at flow 0. Requests that are to be met where they leave have to enter
+    /// first, so many.
+    fn prepare(&mut self, packets: u32) -> Result<()> {
+        if self.traffic == Traffic::NewLeg {
+            let entering = Traffic::NewMasqueraded;
+            self.kernel.clear_flows()?;
+            let frame = begin(&mut self.kernel, self.family, entering, Segment::Syn, 1)?;
+            self.kernel.target(entering.program())?;
+            self.kernel.run(&frame, packets)?;
+        }
+        let flows = self.traffic.flows();
+        let stride = if self.traffic.opens_flows() { 1 } else { STRIDE % flows };
+        let segment = self.traffic.packet(self.family).segment;
+        begin(&mut self.kernel, self.family, self.traffic, segment, stride).map(drop)
+    }
+
     /// Sends one packet and looks at everything that it must have done.
-    fn check_path(&self, family: Family) -> Result<()> {
-        let packet = self.traffic.packet(family);
+    fn check_path(&self) -> Result<()> {
+        let packet = self.traffic.packet(self.family);
         let expected = frame(packet.new_from, packet.new_to, packet.segment);
         let before = self.kernel.books()?;
         let run = self.kernel.run(&self.frame, 1)?;
@@ -146,7 +183,7 @@ impl Bench {
     /// Brings caches and the flow table into the state to be timed.
     fn warm_up(&mut self) -> Result<()> {
         match self.traffic {
-            Traffic::New => self.kernel.clear_flows(),
+            Traffic::New | Traffic::NewMasqueraded | Traffic::NewLeg => self.kernel.clear_flows(),
             Traffic::NewWhenFull => {
                 self.kernel.run(&self.frame, 2 * FLOW_CAPACITY)?;
                 let entries = self.kernel.books()?.entries;
@@ -163,11 +200,14 @@ impl Bench {
         let before = self.kernel.reference(&self.frame, REFERENCES)?;
         let empty = self.kernel.empty(&self.frame, REFERENCES)?;
         let wrapper = self.kernel.run(&self.frame, packets)?.ns;
+        if self.traffic == Traffic::NewLeg {
+            self.prepare(packets)?;
+        }
         self.kernel.target(self.traffic.program())?;
         let run = self.kernel.run(&self.frame, packets)?;
         let after = self.kernel.reference(&self.frame, REFERENCES)?;
         ensure!(run.answer == GOES_ON, "{} answered {}", self.traffic.program(), run.answer);
-        if self.traffic == Traffic::New {
+        if self.traffic.opens_flows() && self.traffic != Traffic::NewWhenFull {
             self.kernel.clear_flows()?;
         }
         Ok(Sample { before, empty, wrapper, program: run.ns, after })
@@ -179,7 +219,8 @@ impl Bench {
         let after = self.kernel.books()?;
         let mut expected = self.traffic.books_after(before, packets);
         if self.traffic.opens_flows() {
-            // Entries were removed or evicted meanwhile.
+            // Entries were removed or evicted meanwhile. Those that leave have entered.
+            expected.new_flows = before.new_flows + packets;
             expected.packets = after.packets;
             expected.entries = after.entries;
         }
@@ -188,36 +229,52 @@ impl Bench {
     }
 }
 
-/// Sends one packet of each of `flows` flows in both directions.
-fn open(kernel: &mut Kernel, family: Family, flows: u32) -> Result<()> {
-    for traffic in [Traffic::Established(flows), Traffic::Reply(flows)] {
-        let packet = traffic.packet(family);
-        let frame = frame(packet.from, packet.to, Segment::Data);
-        let to_client = matches!(traffic, Traffic::Reply(_));
-        kernel.walk(
-            &frame,
-            (packet.from, packet.to),
-            Flows { count: flows, stride: 1 % flows, to_client },
-        )?;
+/// Sends one packet of each flow wherever such packets are met.
+fn open(kernel: &mut Kernel, family: Family, traffic: Traffic) -> Result<()> {
+    let opening = traffic.opening();
+    for traffic in &opening {
+        let frame = begin(kernel, family, *traffic, Segment::Data, 1 % traffic.flows())?;
         kernel.target(traffic.program())?;
-        kernel.run(&frame, flows)?;
+        kernel.run(&frame, traffic.flows())?;
     }
+    let Some(first) = opening.first() else { return Ok(()) };
+    let flows = u64::from(first.flows());
+    let entries = flows * u64::try_from(opening.len())?;
     let books = kernel.books()?;
-    let flows = u64::from(flows);
-    let expected = Books { new_flows: flows, others: 0, packets: 2 * flows, entries: 2 * flows };
+    let expected = Books { new_flows: flows, others: 0, packets: entries, entries };
     ensure!(books == expected, "opening {flows} flows counted {books:?}");
     Ok(())
+}
+
+/// Makes the wrapper walk the flows of `traffic`, from 0 on; returns the packet of flow 0.
+fn begin(
+    kernel: &mut Kernel,
+    family: Family,
+    traffic: Traffic,
+    segment: Segment,
+    stride: u32,
+) -> Result<Vec<u8>> {
+    let packet = traffic.packet(family);
+    let frame = frame(packet.from, packet.to, segment);
+    let flows = Flows { count: traffic.flows(), stride, to_client: traffic.is_answer() };
+    kernel.walk(&frame, (packet.from, packet.to), flows)?;
+    Ok(frame)
 }
 
 impl Traffic {
     /// What `books` become by `packets` of these packets.
     fn books_after(self, books: Books, packets: u64) -> Books {
         match self {
-            Self::Established(_) | Self::Reply(_) => {
+            Self::Established(_) | Self::Sticky | Self::Reply(_) | Self::Masqueraded(_) => {
                 Books { packets: books.packets + packets, ..books }
             }
-            Self::New | Self::NewWhenFull => Books {
+            Self::New | Self::NewWhenFull | Self::NewMasqueraded => Books {
                 new_flows: books.new_flows + packets,
+                packets: books.packets + packets,
+                entries: books.entries + 2 * packets,
+                ..books
+            },
+            Self::NewLeg => Books {
                 packets: books.packets + packets,
                 entries: books.entries + 2 * packets,
                 ..books

@@ -74,6 +74,32 @@ pub struct Answer {
     pub packet: Vec<u8>,
 }
 
+/// What the programs read as globals.
+#[derive(Clone, Copy, Debug)]
+pub struct Globals {
+    /// [`settings::MASQUERADE`]; by default none of its bits.
+    pub masquerade: u32,
+    /// [`settings::MASQUERADE_PORTS`]; by default the agent's.
+    pub masquerade_ports: u32,
+    /// [`settings::VIP_ECHO`]; by default they are answered.
+    pub vip_echo: u32,
+}
+
+impl Default for Globals {
+    fn default() -> Self {
+        Self::of(&MemoryTables::default())
+    }
+}
+
+impl Globals {
+    /// Those of `tables`.
+    #[must_use]
+    pub fn of(tables: &MemoryTables) -> Self {
+        let MemoryTables { masquerade, masquerade_ports, vip_echo, .. } = *tables;
+        Self { masquerade, masquerade_ports, vip_echo }
+    }
+}
+
 /// The kernel object with maps of its own, not pinned anywhere.
 #[derive(Debug)]
 pub struct Kernel {
@@ -82,14 +108,13 @@ pub struct Kernel {
 
 impl Kernel {
     /// Makes the maps; `flows` is the capacity of each flow table, `probation` says how many flows may
-    /// be on probation, `masquerade` and `ports` are the settings [`settings::MASQUERADE`] and
-    /// [`settings::MASQUERADE_PORTS`].
+    /// be on probation.
     ///
     /// # Panics
     ///
     /// If the kernel refuses one.
     #[must_use]
-    pub fn load(flows: Option<u32>, probation: u32, masquerade: u32, ports: u32) -> Self {
+    pub fn load(flows: Option<u32>, probation: u32, globals: Globals) -> Self {
         let mut loader = EbpfLoader::new();
         for name in map::ALL.into_iter().filter(|name| !SIZED.contains(name)) {
             loader.map_max_entries(name, CAPACITY);
@@ -98,8 +123,9 @@ impl Kernel {
         loader.map_max_entries(map::FLOWS_V6, flows.unwrap_or(CAPACITY));
         loader.map_max_entries(map::PROBATION_V4, probation);
         loader.map_max_entries(map::PROBATION_V6, probation);
-        loader.override_global(settings::MASQUERADE, &masquerade, true);
-        loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
+        loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
+        loader.override_global(settings::MASQUERADE_PORTS, &globals.masquerade_ports, true);
+        loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }
 

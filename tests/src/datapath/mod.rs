@@ -12,8 +12,8 @@ mod sctp;
 mod world;
 
 pub use icmp::icmp;
-pub use kernel::{Answer, Kernel};
-pub use packet::{Framing, Packet, Transport, assert_checksums, sctp, tcp, udp};
+pub use kernel::{Answer, Globals, Kernel};
+pub use packet::{Framing, Packet, Transport, assert_checksums, ends, sctp, tcp, udp};
 pub use world::World;
 
 use lb_common::abi::affinity::Affinity;
@@ -62,7 +62,7 @@ impl Datapath {
     pub fn new(tables: MemoryTables) -> Self {
         let small = |entries| u32::try_from(entries).expect("small");
         let (flows, probation) = (tables.flow_capacity.map(small), small(tables.probation));
-        let mut kernel = Kernel::load(flows, probation, tables.masquerade, tables.masquerade_ports);
+        let mut kernel = Kernel::load(flows, probation, Globals::of(&tables));
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }

@@ -227,15 +227,41 @@ fn tcp_header(src: u16, dst: u16, flags: u8, sequence: u32) -> TcpHeader {
     header
 }
 
+/// Source and destination of a well-formed packet with ports.
+///
+/// # Panics
+///
+/// If it is none.
+#[must_use]
+pub fn ends(bytes: &[u8], framing: Framing) -> (SocketAddr, SocketAddr) {
+    let net = sliced(bytes, framing).net.expect("a network header");
+    let (src, dst): (IpAddr, IpAddr) = match &net {
+        NetSlice::Ipv4(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Ipv6(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Arp(_) => panic!("ARP has no ports"),
+    };
+    let ports = net.ip_payload_ref().expect("an IP payload").payload;
+    let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+    (SocketAddr::new(src, port(0)), SocketAddr::new(dst, port(2)))
+}
+
+fn sliced(bytes: &[u8], framing: Framing) -> SlicedPacket<'_> {
+    match framing {
+        Framing::Raw => SlicedPacket::from_ip(bytes),
+        _ => SlicedPacket::from_ethernet(bytes),
+    }
+    .expect("a well-formed packet")
+}
+
 /// Panics unless the header checksum (IPv4) and the transport checksum of `bytes` are right,
 /// recomputed in full.
 #[track_caller]
 pub fn assert_checksums(bytes: &[u8], framing: Framing) {
-    let packet = match framing {
-        Framing::Raw => SlicedPacket::from_ip(bytes),
-        _ => SlicedPacket::from_ethernet(bytes),
-    }
-    .expect("a well-formed packet");
+    let packet = sliced(bytes, framing);
     let net = packet.net.expect("a network header");
     let ip = net.ip_payload_ref().expect("an IP payload");
     if ip.ip_number == IpNumber::SCTP {

@@ -148,6 +148,13 @@ impl World {
         self
     }
 
+    /// Treats echo requests to closed addresses so: one of [`echo`](lb_common::abi::settings::echo).
+    #[must_use]
+    pub fn vip_echo(mut self, what: u32) -> Self {
+        self.tables.vip_echo = what;
+        self
+    }
+
     /// Limits each flow table to `entries`.
     #[must_use]
     pub fn flow_capacity(mut self, entries: usize) -> Self {

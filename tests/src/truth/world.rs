@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook, flags};
-use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use lb_common::decide;
 use lb_common::native::{Bytes, MemoryTables};
 use lb_common::net::{Addr4, Addr6};
@@ -26,7 +25,7 @@ use super::lists::lists;
 use super::probe::{Probe, destination};
 use super::{NODE_NAME, memory};
 use crate::agent::Agent;
-use crate::datapath::{Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now, timeless};
+use crate::datapath::{Globals, Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now, timeless};
 
 /// Room for the entries of a few flows: they are forgotten after every packet.
 const FLOWS: u32 = 1024;
@@ -76,12 +75,8 @@ impl World {
     /// [`lb_common::abi::settings::masquerade`]), agents with default settings, and no object.
     #[must_use]
     pub fn new(addresses: &[&str], masquerade: u32) -> Self {
-        let kernel = Kernel::load(
-            Some(FLOWS),
-            PROBATION,
-            masquerade,
-            packed_ports(DEFAULT_MASQUERADE_PORTS),
-        );
+        let globals = Globals { masquerade, ..Globals::default() };
+        let kernel = Kernel::load(Some(FLOWS), PROBATION, globals);
         let addresses: Vec<_> =
             addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
         let maps = kernel_maps(&kernel);
