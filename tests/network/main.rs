@@ -5,6 +5,7 @@
     reason = "the whole crate is tests"
 )]
 
+mod bulk;
 mod cluster;
 mod fragments;
 mod hairpin;
