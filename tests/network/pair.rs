@@ -8,7 +8,7 @@ use lb_tests::objects::{Manifests, Protocol, Service, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get, pattern};
 
 use crate::cluster::{
-    Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, node_object, slices, start_agent,
+    Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, counter, node_object, slices, start_agent,
 };
 
 /// How long two agents may take to start: each has all kernel programs verified.
@@ -23,9 +23,9 @@ pub(crate) struct Pair {
     pub(crate) pods: [Pod; 2],
     pub(crate) client: Client,
     pub(crate) nodes: [Node; 2],
-    manifests: Manifests,
-    _bpffs: [Bpffs; 2],
-    _lab: Lab,
+    pub(crate) manifests: Manifests,
+    bpffs: [Bpffs; 2],
+    pub(crate) lab: Lab,
 }
 
 impl Pair {
@@ -43,7 +43,13 @@ impl Pair {
         for agent in &mut agents {
             agent.wait_printed("every source has delivered", START_PATIENCE);
         }
-        Self { _agents: agents, servers, pods, client, nodes, manifests, _bpffs: bpffs, _lab: lab }
+        Self { _agents: agents, servers, pods, client, nodes, manifests, bpffs, lab }
+    }
+
+    /// How often the node of that index counted something so far.
+    #[track_caller]
+    pub(crate) fn counter(&self, node: usize, name: &str) -> u64 {
+        counter(&self.nodes[node], &self.bpffs[node], name)
     }
 
     /// Writes `service` (`default/web`) with these of the servers as endpoints.
