@@ -6,6 +6,7 @@
 )]
 
 mod bulk;
+mod clashes;
 mod cluster;
 mod fragments;
 mod hairpin;

@@ -54,8 +54,14 @@ impl Pair {
 
     /// Writes `service` (`default/web`) with these of the servers as endpoints.
     pub(crate) fn write(&self, service: &Service, servers: &[Server]) {
-        let [v4, v6] = slices("default/web", servers);
-        self.manifests.write("web.yaml", &[service.object(), v4.object(), v6.object()]);
+        self.write_as("web", service, servers);
+    }
+
+    /// Writes `service`, which is `default/<name>`.
+    pub(crate) fn write_as(&self, name: &str, service: &Service, servers: &[Server]) {
+        let [v4, v6] = slices(&format!("default/{name}"), servers);
+        let objects = [service.object(), v4.object(), v6.object()];
+        self.manifests.write(&format!("{name}.yaml"), &objects);
     }
 }
 

@@ -87,6 +87,11 @@ impl UdpClient {
         Ok(Self { connected: true, ..client })
     }
 
+    /// The same socket, asking `dst` beside whom it asks already; for one that is not connected.
+    pub fn also(&self, dst: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, dst, connected: false })
+    }
+
     /// Sends a short datagram and waits for its answer. One from another address than the one
     /// dialled is an error that names it.
     pub fn ask(&self) -> io::Result<UdpAnswer> {
@@ -95,19 +100,34 @@ impl UdpClient {
 
     /// Sends a datagram and waits for its answer, which is at least as long.
     pub fn ask_with(&self, datagram: &[u8]) -> io::Result<UdpAnswer> {
-        if self.connected {
-            self.socket.send(datagram)?;
-        } else {
-            self.socket.send_to(datagram, self.dst)?;
+        self.send(datagram)?;
+        let answer = self.receive()?;
+        if answer.from != self.dst {
+            let (dst, from) = (self.dst, answer.from);
+            return Err(io::Error::other(format!("asked {dst} and got an answer from {from}")));
         }
+        Ok(answer)
+    }
+
+    /// Sends a datagram and waits for nothing.
+    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        let sent = match self.connected {
+            true => self.socket.send(datagram)?,
+            false => self.socket.send_to(datagram, self.dst)?,
+        };
+        assert_eq!(sent, datagram.len(), "a datagram is sent whole");
+        Ok(())
+    }
+
+    /// Waits for one answer, from whomever.
+    pub fn receive(&self) -> io::Result<UdpAnswer> {
         let mut buffer = vec![0; 65535];
-        let (length, from) = self.socket.recv_from(&mut buffer)?;
-        if from != self.dst {
-            return Err(io::Error::other(format!(
-                "asked {} and got an answer from {from}",
-                self.dst
-            )));
-        }
+        let (length, from) = loop {
+            match self.socket.recv_from(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received?,
+            }
+        };
         let greeting: Greeting = serde_json::from_slice(&buffer[..length])?;
         Ok(UdpAnswer { name: greeting.name, seen_peer: greeting.peer, from, length })
     }
