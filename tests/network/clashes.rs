@@ -1,5 +1,6 @@
 //! One client port that is used for more than one thing at a time, or again at once.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Barrier;
 use std::thread;
@@ -10,6 +11,7 @@ use lb_tests::traffic::{Connection, UdpClient};
 
 use crate::cluster::{PATIENCE, Server, cluster_ips};
 use crate::pair::{Pair, node_ports, wait_for_answer, web};
+use crate::reuse;
 
 /// The client's port.
 const PORT: u16 = 41_000;
@@ -173,27 +175,41 @@ fn two_first_datagrams_of_a_socket_at_once_are_both_answered_and_are_one_flow() 
 #[test]
 fn a_port_that_is_used_again_at_once_follows_the_endpoints() {
     let pair = Pair::new(Lab::new(), Topology::Routed);
-    for ns in [&pair.pods[0].ns, &pair.client.ns] {
-        // Else the client itself would keep its port for a minute.
+    let servers = pair.servers.iter().map(|server| &server.pod.ns);
+    for ns in servers.chain([&pair.pods[0].ns, &pair.client.ns]) {
+        // Else the port would be kept for a minute by the client or the server themselves.
         ns.sysctls(&[("net.ipv4.tcp_max_tw_buckets", "0")]);
     }
     for orderly in [true, false] {
         for server in pair.servers.iter().chain(&pair.servers) {
+            let mut sockets = reuse::socket_table(&server.pod.ns);
             pair.write(&web(), std::slice::from_ref(server));
-            for Ways { from, own, dsts: [dst, _], name } in ways(&pair, server, |it, _| it) {
-                wait_for_answer(from, dst, name);
+            for ways in ways(&pair, server, |it, _| it) {
+                wait_for_answer(ways.from, ways.dsts[0], ways.name);
                 for round in 0..5 {
-                    let what = || format!("{own} to {dst}, {name}, round {round}");
-                    let connection = Connection::open(from, dst, Some(own), PATIENCE);
-                    let mut connection = connection.unwrap_or_else(|e| panic!("{}: {e}", what()));
-                    let answer = connection.get("/").unwrap_or_else(|e| panic!("{}: {e}", what()));
-                    assert_eq!(answer.name, name, "{}", what());
-                    let closed = if orderly { connection.finish() } else { connection.reset() };
-                    closed.unwrap_or_else(|e| panic!("{}: {e}", what()));
+                    let what = format!("{} to {}, round {round}", ways.own, ways.dsts[0]);
+                    let seen = use_port(&ways, orderly).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    reuse::wait_until_forgotten(&mut sockets, seen);
                 }
             }
         }
     }
+}
+
+/// A connection to the first destination, closed in good order or with a reset; returns the port that
+/// the server saw.
+#[track_caller]
+fn use_port(ways: &Ways<'_>, orderly: bool) -> io::Result<u16> {
+    let open = Connection::open(ways.from, ways.dsts[0], Some(ways.own), reuse::PATIENCE);
+    let mut connection = open?;
+    let answer = connection.get("/")?;
+    assert_eq!(answer.name, ways.name, "{}", ways.dsts[0]);
+    if orderly {
+        connection.finish()?;
+    } else {
+        connection.reset()?;
+    }
+    Ok(answer.seen_peer.expect("a greeting").port())
 }
 
 /// The first SYN is lost at a backend that dies, and the client sends it again to one that lives.
