@@ -5,6 +5,7 @@
     reason = "the whole crate is tests"
 )]
 
+mod beside;
 mod bulk;
 mod clashes;
 mod cluster;
@@ -22,3 +23,4 @@ mod policies;
 mod reject;
 mod reuse;
 mod services;
+mod udp;

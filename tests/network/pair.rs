@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::lab::{Agent, Bpffs, Client, Lab, Namespace, Node, Pod, Topology, wait_for};
-use lb_tests::objects::{Manifests, Protocol, Service, service};
+use lb_tests::objects::{Manifests, Protocol, Service, Slice, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get, pattern};
 
 use crate::cluster::{
@@ -59,9 +59,22 @@ impl Pair {
 
     /// Writes `service`, which is `default/<name>`.
     pub(crate) fn write_as(&self, name: &str, service: &Service, servers: &[Server]) {
-        let [v4, v6] = slices(&format!("default/{name}"), servers);
+        self.write_slices(name, service, slices(&format!("default/{name}"), servers));
+    }
+
+    /// Writes `service`, which is `default/<name>`, with these of its slices.
+    pub(crate) fn write_slices(&self, name: &str, service: &Service, slices: [Slice; 2]) {
+        let [v4, v6] = slices;
         let objects = [service.object(), v4.object(), v6.object()];
         self.manifests.write(&format!("{name}.yaml"), &objects);
+    }
+
+    /// A pod that asks the ClusterIPs of [`web`], and a client outside that asks the first node's
+    /// NodePorts.
+    pub(crate) fn askers(&self) -> [(&Namespace, SocketAddr); 4] {
+        let ([a, b], [c, d]) = (cluster_ips(), node_ports(&self.nodes[0]));
+        let (pod, client) = (&self.pods[0].ns, &self.client.ns);
+        [(pod, a), (pod, b), (client, c), (client, d)]
     }
 }
 

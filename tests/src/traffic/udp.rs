@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Daemon, Greeting, canonical, unspecified};
 use crate::lab::Namespace;
 
-/// Answers every datagram on a port of every address of a namespace, both families.
+/// Answers every datagram on a port of a namespace: of every address of both families, or of one.
 #[derive(Debug)]
 pub struct UdpEcho {
     _daemon: Daemon,
@@ -17,9 +17,16 @@ impl UdpEcho {
     /// Listens when it returns; the port is free again when it is dropped.
     #[must_use]
     pub fn start(ns: &Namespace, name: &str, port: u16) -> Self {
-        let socket = ns.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)));
+        Self::at(ns, name, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at one address. Where there are several, an answer of a socket without an address may
+    /// come from another one than was asked.
+    #[must_use]
+    pub fn at(ns: &Namespace, name: &str, address: SocketAddr) -> Self {
+        let socket = ns.run(|| UdpSocket::bind(address));
         let socket =
-            socket.unwrap_or_else(|error| panic!("listen on UDP port {port} as {name}: {error}"));
+            socket.unwrap_or_else(|error| panic!("listen at {address} by UDP as {name}: {error}"));
         socket.set_nonblocking(true).expect("make a socket non-blocking");
         let name = name.to_owned();
         Self { _daemon: Daemon::start(|| serve(socket, name)) }
