@@ -118,9 +118,10 @@ impl UdpClient {
 
     /// Sends a datagram and waits for nothing.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        let sent = match self.connected {
-            true => self.socket.send(datagram)?,
-            false => self.socket.send_to(datagram, self.dst)?,
+        let sent = if self.connected {
+            self.socket.send(datagram)?
+        } else {
+            self.socket.send_to(datagram, self.dst)?
         };
         assert_eq!(sent, datagram.len(), "a datagram is sent whole");
         Ok(())
