@@ -72,10 +72,7 @@ pub fn translate<A: Wire, P: Packet>(
     let inside = quote(packet, end, quoted, new)?;
     fix(packet, message + CHECKSUM, inside, Covers::Transport)?;
     let outside = envelope(packet, network, &quoted.key, new)?;
-    match A::CHECKSUM_OFFSET {
-        Some(offset) => packet.fix_header_checksum(network + offset, outside),
-        None => fix(packet, message + CHECKSUM, outside, Covers::PseudoHeaderV6),
-    }
+    fix_addresses::<A, P>(packet, network, message, outside)
 }
 
 /// Translates the quoted packet, of which bytes are there up to `end`; returns the difference that
@@ -144,6 +141,36 @@ fn envelope<A: Wire, P: Packet>(
     let dst = rename(packet, network + A::DST_OFFSET, old.src, new.src)?;
     let src = rename(packet, network + A::SRC_OFFSET, old.dst, new.dst)?;
     Ok(csum::join(dst, src))
+}
+
+/// Makes the error at `message` come from `src`, whoever sent it.
+///
+/// A call of its own, for its stack. After an error the packet may be half written and must not go
+/// on.
+#[inline(never)]
+pub fn send_from<A: Wire, P: Packet>(
+    packet: &mut P,
+    network: u32,
+    message: u32,
+    src: &A,
+) -> Result<(), Refused> {
+    let old = A::load(packet, network + A::SRC_OFFSET)?;
+    let diff = rename(packet, network + A::SRC_OFFSET, old, *src)?;
+    fix_addresses::<A, P>(packet, network, message, diff)
+}
+
+/// Applies a difference of the error's own addresses to the checksum that covers them.
+#[inline(always)]
+fn fix_addresses<A: Wire, P: Packet>(
+    packet: &mut P,
+    network: u32,
+    message: u32,
+    diff: u32,
+) -> Result<(), Refused> {
+    match A::CHECKSUM_OFFSET {
+        Some(offset) => packet.fix_header_checksum(network + offset, diff),
+        None => fix(packet, message + CHECKSUM, diff, Covers::PseudoHeaderV6),
+    }
 }
 
 /// Replaces the address at `offset` if it is `old`; returns the difference.

@@ -10,9 +10,10 @@ use lb_common::abi::frontend::flags::EXTERNAL;
 use lb_common::abi::interface::NODE;
 use lb_common::abi::prefix::client::POD;
 use lb_common::net::protocol::{TCP, UDP};
+use lb_common::parse::Link;
 use lb_common::parse::tcp::{ACK, FIN, RST, SYN};
 use lb_common::verdict::Verdict;
-use lb_tests::datapath::{Datapath, Packet, World, assert_checksums, tcp, udp};
+use lb_tests::datapath::{Datapath, Framing, Packet, World, assert_checksums, icmp, tcp, udp};
 
 /// The interface that packets of a test run come by and leave by.
 const LINK: u32 = 1;
@@ -334,4 +335,36 @@ fn a_long_flow_keeps_a_spare_of_the_answers_entry() {
     evict(&mut datapath, (EGRESS, REPLY));
     datapath.egress(&answer, &answer.clone().from("10.96.0.10:80"));
     assert_eq!(datapath.tables().v4.flows().len(), 3);
+}
+
+/// A router between, whose network the backend's node would not expect behind an overlay.
+const ROUTERS: [&str; 2] = ["192.0.2.254", "2001:db8:ffff::1"];
+
+/// "Too big", from a router or the client itself to `to`, about `packet`.
+fn too_big(from: &str, to: &str, packet: &Packet) -> Vec<u8> {
+    let kind = if packet.src.is_ipv4() { [3, 4] } else { [2, 0] };
+    icmp(from, to, kind, [0, 0, 5, 120], &packet.clone().framed(Framing::Raw).bytes())
+}
+
+#[test]
+fn an_error_about_an_answer_reaches_the_backend_from_the_node_and_not_from_whoever_sent_it() {
+    for (flow, router) in FLOWS.into_iter().zip(ROUTERS) {
+        let mut datapath = datapath(TCP);
+        flow.exchange(&mut datapath, SYN, SYN | ACK);
+        let ip = |socket: &str| socket.parse::<SocketAddr>().unwrap().ip().to_string();
+        let [client, dialled, backend, node] =
+            [flow.client, flow.dialled, flow.backend, flow.node].map(ip);
+        let answer = |src, dst| tcp(src, dst, ACK);
+        for sender in [router, &client] {
+            let came = too_big(sender, &dialled, &answer(flow.dialled, flow.client));
+            let inside = too_big(sender, &backend, &answer(flow.backend, flow.client));
+            let left = too_big(&node, &backend, &answer(flow.backend, flow.node));
+            for (hook, sent, expected) in
+                [(Hook::Ingress, &came, &inside), (Hook::Egress, &inside, &left)]
+            {
+                let outcome = datapath.send_bytes(hook, Link::Ethernet, sent);
+                assert_eq!((outcome.verdict, &outcome.packet), (Verdict::Rewritten, expected));
+            }
+        }
+    }
 }

@@ -112,27 +112,19 @@ impl Cluster {
     /// Runs `waggle` with a subcommand against this node's pins; panics unless it succeeds.
     #[track_caller]
     pub(crate) fn waggle(&self, arguments: &[&str]) -> String {
-        let bpffs = self.bpffs.path().to_str().expect("UTF-8");
-        let output =
-            lb_tests::lab::waggle(&self.node.ns, &[arguments, &["--bpffs", bpffs]].concat());
-        assert!(output.status.success(), "waggle {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
+        waggle(&self.node, &self.bpffs, arguments)
     }
 
     /// How often something was counted so far.
     #[track_caller]
     pub(crate) fn counter(&self, name: &str) -> u64 {
-        let dump = self.waggle_json(&["dump"]);
-        let counters = dump["counters"].as_array().expect("a list of counters");
-        let row = counters.iter().find(|row| row["name"] == name);
-        row.and_then(|row| row["value"].as_u64()).expect(name)
+        counter(&self.node, &self.bpffs, name)
     }
 
     /// The parsed output of `waggle … -o json`.
     #[track_caller]
     pub(crate) fn waggle_json(&self, arguments: &[&str]) -> Value {
-        let text = self.waggle(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+        waggle_json(&self.node, &self.bpffs, arguments)
     }
 }
 
@@ -216,6 +208,30 @@ pub(crate) fn start_agent(
         "--max-flows=16384".as_ref(),
     ];
     Agent::start(&node.ns, usual.into_iter().chain(flags.iter().map(AsRef::as_ref)))
+}
+
+/// Runs `waggle` with a subcommand against a node's pins; panics unless it succeeds.
+#[track_caller]
+fn waggle(node: &Node, bpffs: &Bpffs, arguments: &[&str]) -> String {
+    let bpffs = bpffs.path().to_str().expect("UTF-8");
+    let output = lb_tests::lab::waggle(&node.ns, &[arguments, &["--bpffs", bpffs]].concat());
+    assert!(output.status.success(), "waggle {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[track_caller]
+fn waggle_json(node: &Node, bpffs: &Bpffs, arguments: &[&str]) -> Value {
+    let text = waggle(node, bpffs, &[arguments, &["-o", "json"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+/// How often a node counted something so far.
+#[track_caller]
+pub(crate) fn counter(node: &Node, bpffs: &Bpffs, name: &str) -> u64 {
+    let dump = waggle_json(node, bpffs, &["dump"]);
+    let counters = dump["counters"].as_array().expect("a list of counters");
+    let row = counters.iter().find(|row| row["name"] == name);
+    row.and_then(|row| row["value"].as_u64()).expect(name)
 }
 
 /// The output of a command that must succeed, run on the machine itself.

@@ -5,6 +5,9 @@
     reason = "the whole crate is tests"
 )]
 
+mod beside;
+mod bulk;
+mod clashes;
 mod cluster;
 mod fragments;
 mod hairpin;
@@ -21,3 +24,5 @@ mod reject;
 mod reuse;
 mod services;
 mod trace;
+#[cfg(test)]
+mod udp;

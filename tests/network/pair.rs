@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::lab::{Agent, Bpffs, Client, Lab, Namespace, Node, Pod, Topology, wait_for};
-use lb_tests::objects::{Manifests, Protocol, Service, service};
+use lb_tests::objects::{Manifests, Protocol, Service, Slice, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get, pattern};
 
 use crate::cluster::{
-    Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, node_object, slices, start_agent,
+    Cluster, NODE_PORT, PATIENCE, Server, cluster_ips, counter, node_object, slices, start_agent,
 };
 
 /// How long two agents may take to start: each has all kernel programs verified.
@@ -23,9 +23,9 @@ pub(crate) struct Pair {
     pub(crate) pods: [Pod; 2],
     pub(crate) client: Client,
     pub(crate) nodes: [Node; 2],
-    manifests: Manifests,
-    _bpffs: [Bpffs; 2],
-    _lab: Lab,
+    pub(crate) manifests: Manifests,
+    bpffs: [Bpffs; 2],
+    pub(crate) lab: Lab,
 }
 
 impl Pair {
@@ -43,13 +43,38 @@ impl Pair {
         for agent in &mut agents {
             agent.wait_printed("every source has delivered", START_PATIENCE);
         }
-        Self { _agents: agents, servers, pods, client, nodes, manifests, _bpffs: bpffs, _lab: lab }
+        Self { _agents: agents, servers, pods, client, nodes, manifests, bpffs, lab }
+    }
+
+    /// How often the node of that index counted something so far.
+    #[track_caller]
+    pub(crate) fn counter(&self, node: usize, name: &str) -> u64 {
+        counter(&self.nodes[node], &self.bpffs[node], name)
     }
 
     /// Writes `service` (`default/web`) with these of the servers as endpoints.
     pub(crate) fn write(&self, service: &Service, servers: &[Server]) {
-        let [v4, v6] = slices("default/web", servers);
-        self.manifests.write("web.yaml", &[service.object(), v4.object(), v6.object()]);
+        self.write_as("web", service, servers);
+    }
+
+    /// Writes `service`, which is `default/<name>`.
+    pub(crate) fn write_as(&self, name: &str, service: &Service, servers: &[Server]) {
+        self.write_slices(name, service, slices(&format!("default/{name}"), servers));
+    }
+
+    /// Writes `service`, which is `default/<name>`, with these of its slices.
+    pub(crate) fn write_slices(&self, name: &str, service: &Service, slices: [Slice; 2]) {
+        let [v4, v6] = slices;
+        let objects = [service.object(), v4.object(), v6.object()];
+        self.manifests.write(&format!("{name}.yaml"), &objects);
+    }
+
+    /// A pod that asks the ClusterIPs of [`web`], and a client outside that asks the first node's
+    /// NodePorts.
+    pub(crate) fn askers(&self) -> [(&Namespace, SocketAddr); 4] {
+        let ([a, b], [c, d]) = (cluster_ips(), node_ports(&self.nodes[0]));
+        let (pod, client) = (&self.pods[0].ns, &self.client.ns);
+        [(pod, a), (pod, b), (client, c), (client, d)]
     }
 }
 

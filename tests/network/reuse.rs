@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, cluster_ips};
 /// Connections of each kind.
 const CONNECTIONS: u32 = 1000;
 /// Below the second after which a lost SYN is sent again, so that nothing heals unseen.
-const PATIENCE: Duration = Duration::from_millis(900);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(900);
 /// The client's port.
 const PORT: u16 = 41_000;
 
@@ -38,7 +38,7 @@ fn one_port_alternates_between_a_vip_and_its_backend_and_no_connection_fails() {
                 let answer = once(&cluster.pod.ns, dst, own, round % 2 == 0);
                 let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", what()));
                 assert_eq!((answer.peer, answer.name.as_str()), (dst, "web1"), "{}", what());
-                wait_until_forgotten(&mut sockets);
+                wait_until_forgotten(&mut sockets, PORT);
             }
         }
     }
@@ -57,14 +57,14 @@ fn once(from: &Namespace, dst: SocketAddr, own: SocketAddr, orderly: bool) -> io
 }
 
 /// The server's TCP sockets, as a file that stays open: it listens by IPv6 for both families.
-fn socket_table(ns: &Namespace) -> File {
+pub(crate) fn socket_table(ns: &Namespace) -> File {
     ns.run(|| File::open("/proc/thread-self/net/tcp6").expect("list the server's sockets"))
 }
 
-/// Waits until no socket of the server knows the client's port any more. Else the next SYN can meet
+/// Waits until no socket of the server knows a client's `port` any more. Else the next SYN can meet
 /// the one before it while it ends, and a SYN that meets a dying socket is lost.
-fn wait_until_forgotten(sockets: &mut File) {
-    let port = format!(":{PORT:04X} ");
+pub(crate) fn wait_until_forgotten(sockets: &mut File, port: u16) {
+    let port = format!(":{port:04X} ");
     wait_until("the server has forgotten the connection", PATIENCE, || {
         let mut text = String::new();
         sockets.rewind().expect("read from the start");

@@ -74,16 +74,32 @@ fn error<A: Reply + Messages, P: Packet, T: Tables<A>>(
         Err(skip) => return super::pass::<A, T>(tables, skip, hook),
     };
     let mut new = quoted.key;
-    if !rewrite_quoted(tables, &mut new, hook) {
-        return Verdict::Pass;
-    }
-    match icmp::translate(packet, network, message, &quoted, &new) {
+    let translated = match rewrite_quoted(tables, &mut new, hook) {
+        Quoted::Strange => return Verdict::Pass,
+        Quoted::Ours => Ok(()),
+        Quoted::Masqueraded => icmp::send_from(packet, network, message, &new.dst),
+    };
+    match translated.and_then(|()| icmp::translate(packet, network, message, &quoted, &new)) {
         Ok(()) => {
             tables.count(Counter::ErrorTranslated);
             Verdict::Rewritten
         }
         Err(Refused) => drop::<A, T>(tables, Counter::DropRewrite, hook),
     }
+}
+
+/// Whose packet an error quotes.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quoted {
+    /// None of ours.
+    Strange,
+    /// One of a flow of ours.
+    Ours,
+    /// An answer to a client that is masqueraded here. The backend knows of none but the node, so the
+    /// error must come from there too: behind an overlay, whoever checks reverse paths would not take
+    /// it from anybody else.
+    Masqueraded,
 }
 
 /// Rewrites the flow of a quoted packet as the entry of its answers at `hook` says, if there is one.
@@ -94,12 +110,14 @@ fn rewrite_quoted<A: Address, T: Tables<A>>(
     tables: &T,
     quoted: &mut FlowKey<A>,
     hook: Hook,
-) -> bool {
+) -> Quoted {
     let mut answer = quoted.reversed(hook);
-    let Some(entry) = tables.flow(&answer) else { return false };
-    entry.load().rewrite(&mut answer);
+    let Some(entry) = tables.flow(&answer) else { return Quoted::Strange };
+    let flow = entry.load();
+    flow.rewrite(&mut answer);
     *quoted = answer.reversed(hook);
-    true
+    let hides = hook == Hook::Egress && flow.is_leg() && flow.writes();
+    if hides { Quoted::Masqueraded } else { Quoted::Ours }
 }
 
 /// Answers or drops an echo request to an address that only services have, or leaves it to be rejected,

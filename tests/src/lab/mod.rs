@@ -31,6 +31,7 @@ mod client;
 mod leftovers;
 mod links;
 mod namespace;
+mod narrow;
 mod node;
 mod patience;
 mod pod;

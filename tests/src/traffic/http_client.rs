@@ -14,8 +14,8 @@ use nix::sys::socket::sockopt::Linger;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
-use super::Greeting;
 use super::daemon::current_thread_runtime;
+use super::{Greeting, stream};
 use crate::lab::Namespace;
 
 /// An answer, and the connection it came over.
@@ -79,6 +79,35 @@ impl Connection {
         self.send("POST", path, "", body)
     }
 
+    /// Sends the first `length` bytes of the lab's stream; an error unless the server got just those.
+    pub fn send_stream(&mut self, length: u64) -> io::Result<()> {
+        self.stream.get_mut().write_all(head("POST", "/stream", "", length).as_bytes())?;
+        let mut sent = 0;
+        while sent < length {
+            let bytes = stream::bytes_at(sent, length - sent);
+            self.stream.get_mut().write_all(bytes)?;
+            sent += bytes.len() as u64;
+        }
+        let answer = String::from_utf8_lossy(&self.receive()?.body).into_owned();
+        if answer == length.to_string() { Ok(()) } else { Err(invalid(&answer)) }
+    }
+
+    /// Asks for the first `length` bytes of the lab's stream; an error unless just those come.
+    pub fn receive_stream(&mut self, length: u64) -> io::Result<()> {
+        self.ask(&format!("/stream/{length}"))?;
+        let (200, Some(announced)) = self.head()? else { return Err(invalid("no stream")) };
+        let mut buffer = vec![0; announced.clamp(1, 256 << 10)];
+        for offset in (0..length).step_by(buffer.len()) {
+            let left = usize::try_from(length - offset).unwrap_or(usize::MAX);
+            let piece = buffer.len().min(left);
+            self.stream.read_exact(&mut buffer[..piece])?;
+            if !stream::are_at(offset, &buffer[..piece]) {
+                return Err(invalid(&format!("other bytes from {offset} on")));
+            }
+        }
+        Ok(())
+    }
+
     /// Sends JSON to `path` by any method and reads the whole answer; the connection stays open.
     pub fn send_json(&mut self, method: &str, path: &str, body: &Value) -> io::Result<Answer> {
         self.send(method, path, "Content-Type: application/json\r\n", body.to_string().as_bytes())
@@ -91,19 +120,7 @@ impl Connection {
 
     /// Reads one answer.
     pub fn receive(&mut self) -> io::Result<Answer> {
-        let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| invalid("an answer without a status"))?;
-        let mut length = None;
-        loop {
-            let header = self.line()?.to_ascii_lowercase();
-            if header.is_empty() {
-                break;
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length =
-                    Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
-            }
-        }
+        let (status, length) = self.head()?;
         let body = self.body(length)?;
         let greeting = serde_json::from_slice::<Greeting>(&body).ok();
         Ok(Answer {
@@ -120,7 +137,8 @@ impl Connection {
     /// same, and closes.
     pub fn finish(mut self) -> io::Result<()> {
         self.stream.get_ref().shutdown(Shutdown::Write)?;
-        match self.stream.read(&mut [0])? {
+        // Unlike a plain read, a copy goes on after a signal.
+        match io::copy(&mut self.stream, &mut io::sink())? {
             0 => Ok(()),
             _ => Err(invalid("more than was asked for")),
         }
@@ -144,11 +162,25 @@ impl Connection {
     }
 
     fn write(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<()> {
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n{headers}\r\n"
-        );
+        let head = head(method, path, headers, body.len() as u64);
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())
+    }
+
+    /// Reads what stands before an answer's body: the status, and how long the body says it is.
+    fn head(&mut self) -> io::Result<(u16, Option<usize>)> {
+        let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| invalid("an answer without a status"))?;
+        let mut length = None;
+        loop {
+            let header = self.line()?.to_ascii_lowercase();
+            if header.is_empty() {
+                return Ok((status, length));
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length =
+                    Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
+            }
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -168,6 +200,11 @@ impl Connection {
         }
         Ok(body)
     }
+}
+
+/// What stands before a request's body of `length` bytes.
+fn head(method: &str, path: &str, headers: &str, length: u64) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n{headers}\r\n")
 }
 
 async fn connect(

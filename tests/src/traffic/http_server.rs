@@ -1,16 +1,20 @@
 //! An HTTP server that says its name and whom it sees.
 
+use std::convert::Infallible;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::Json;
 use axum::routing::{get, post};
+use futures::StreamExt as _;
+use futures::stream::unfold;
 use tokio::sync::watch;
 
-use super::{Daemon, Greeting, canonical};
+use super::{Daemon, Greeting, canonical, stream};
 use crate::lab::Namespace;
 
 /// HTTP/1.1 on a port of every address of a namespace, both families:
@@ -22,6 +26,8 @@ use crate::lab::Namespace;
 /// | `GET /bytes/N` | N bytes |
 /// | `POST /count` | how many bytes came |
 /// | `POST /echo` | the bytes that came |
+/// | `GET /stream/N` | the first N bytes of the lab's stream |
+/// | `POST /stream` | how many bytes came; status 400 if one was not the stream's |
 #[derive(Debug)]
 pub struct HttpServer {
     released: watch::Sender<bool>,
@@ -67,6 +73,8 @@ fn routes(server: Server) -> Router {
         .route("/bytes/{count}", get(bytes))
         .route("/count", post(count))
         .route("/echo", post(echo))
+        .route("/stream", post(compare))
+        .route("/stream/{count}", get(send_stream))
         .layer(DefaultBodyLimit::disable())
         .with_state(server)
 }
@@ -100,4 +108,25 @@ async fn count(body: Bytes) -> String {
 
 async fn echo(body: Bytes) -> Bytes {
     body
+}
+
+async fn compare(body: Body) -> Result<String, (StatusCode, String)> {
+    let mut came = 0;
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        if !stream::are_at(came, &piece) {
+            return Err((StatusCode::BAD_REQUEST, format!("other bytes from {came} on")));
+        }
+        came += piece.len() as u64;
+    }
+    Ok(came.to_string())
+}
+
+async fn send_stream(Path(count): Path<u64>) -> ([(HeaderName, String); 1], Body) {
+    let pieces = unfold(0, move |sent| async move {
+        let piece = stream::bytes_at(sent, count - sent);
+        let next = (Ok::<_, Infallible>(Bytes::from_static(piece)), sent + piece.len() as u64);
+        (sent < count).then_some(next)
+    });
+    ([(CONTENT_LENGTH, count.to_string())], Body::from_stream(pieces))
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 mod daemon;
 mod http_client;
 mod http_server;
+mod stream;
 mod tagger;
 mod udp;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Daemon, Greeting, canonical, unspecified};
 use crate::lab::Namespace;
 
-/// Answers every datagram on a port of every address of a namespace, both families.
+/// Answers every datagram on a port of a namespace: of every address of both families, or of one.
 #[derive(Debug)]
 pub struct UdpEcho {
     _daemon: Daemon,
@@ -17,9 +17,16 @@ impl UdpEcho {
     /// Listens when it returns; the port is free again when it is dropped.
     #[must_use]
     pub fn start(ns: &Namespace, name: &str, port: u16) -> Self {
-        let socket = ns.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)));
+        Self::at(ns, name, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// The same at one address. Where there are several, an answer of a socket without an address may
+    /// come from another one than was asked.
+    #[must_use]
+    pub fn at(ns: &Namespace, name: &str, address: SocketAddr) -> Self {
+        let socket = ns.run(|| UdpSocket::bind(address));
         let socket =
-            socket.unwrap_or_else(|error| panic!("listen on UDP port {port} as {name}: {error}"));
+            socket.unwrap_or_else(|error| panic!("listen at {address} by UDP as {name}: {error}"));
         socket.set_nonblocking(true).expect("make a socket non-blocking");
         let name = name.to_owned();
         Self { _daemon: Daemon::start(|| serve(socket, name)) }
@@ -87,6 +94,11 @@ impl UdpClient {
         Ok(Self { connected: true, ..client })
     }
 
+    /// The same socket, asking `dst` beside whom it asks already; for one that is not connected.
+    pub fn also(&self, dst: SocketAddr) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, dst, connected: false })
+    }
+
     /// Sends a short datagram and waits for its answer. One from another address than the one
     /// dialled is an error that names it.
     pub fn ask(&self) -> io::Result<UdpAnswer> {
@@ -95,19 +107,35 @@ impl UdpClient {
 
     /// Sends a datagram and waits for its answer, which is at least as long.
     pub fn ask_with(&self, datagram: &[u8]) -> io::Result<UdpAnswer> {
-        if self.connected {
-            self.socket.send(datagram)?;
+        self.send(datagram)?;
+        let answer = self.receive()?;
+        if answer.from != self.dst {
+            let (dst, from) = (self.dst, answer.from);
+            return Err(io::Error::other(format!("asked {dst} and got an answer from {from}")));
+        }
+        Ok(answer)
+    }
+
+    /// Sends a datagram and waits for nothing.
+    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        let sent = if self.connected {
+            self.socket.send(datagram)?
         } else {
-            self.socket.send_to(datagram, self.dst)?;
-        }
+            self.socket.send_to(datagram, self.dst)?
+        };
+        assert_eq!(sent, datagram.len(), "a datagram is sent whole");
+        Ok(())
+    }
+
+    /// Waits for one answer, from whomever.
+    pub fn receive(&self) -> io::Result<UdpAnswer> {
         let mut buffer = vec![0; 65535];
-        let (length, from) = self.socket.recv_from(&mut buffer)?;
-        if from != self.dst {
-            return Err(io::Error::other(format!(
-                "asked {} and got an answer from {from}",
-                self.dst
-            )));
-        }
+        let (length, from) = loop {
+            match self.socket.recv_from(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received?,
+            }
+        };
         let greeting: Greeting = serde_json::from_slice(&buffer[..length])?;
         Ok(UdpAnswer { name: greeting.name, seen_peer: greeting.peer, from, length })
     }
