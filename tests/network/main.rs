@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod floods;
 mod fragments;
 mod hairpin;
 mod inspect;

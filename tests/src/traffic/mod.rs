@@ -8,12 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod daemon;
+mod flood;
 mod http_client;
 mod http_server;
 mod tagger;
 mod udp;
 
 pub(crate) use daemon::Daemon;
+pub use flood::{Flood, SOURCES};
 pub use http_client::{Answer, Connection, http_get};
 pub use http_server::HttpServer;
 pub use tagger::Tagger;
