@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod evictions;
 mod floods;
 mod fragments;
 mod hairpin;

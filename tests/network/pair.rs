@@ -24,7 +24,7 @@ pub(crate) struct Pair {
     pub(crate) client: Client,
     pub(crate) nodes: [Node; 2],
     manifests: Manifests,
-    _bpffs: [Bpffs; 2],
+    pub(crate) bpffs: [Bpffs; 2],
     _lab: Lab,
 }
 
@@ -43,7 +43,7 @@ impl Pair {
         for agent in &mut agents {
             agent.wait_printed("every source has delivered", START_PATIENCE);
         }
-        Self { _agents: agents, servers, pods, client, nodes, manifests, _bpffs: bpffs, _lab: lab }
+        Self { _agents: agents, servers, pods, client, nodes, manifests, bpffs, _lab: lab }
     }
 
     /// Writes `service` (`default/web`) with these of the servers as endpoints.

@@ -1,6 +1,8 @@
 //! An HTTP server that says its name and whom it sees.
 
+use std::convert::Infallible;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -20,6 +22,7 @@ use crate::lab::Namespace;
 /// | `GET /` | name and peer |
 /// | `GET /hold` | the same, as soon as [`HttpServer::release`] was called |
 /// | `GET /bytes/N` | N bytes |
+/// | `GET /drip` | a byte now and then, without end |
 /// | `POST /count` | how many bytes came |
 /// | `POST /echo` | the bytes that came |
 #[derive(Debug)]
@@ -48,6 +51,9 @@ impl HttpServer {
     }
 }
 
+/// Of a drip: long enough that both sides are silent in between.
+const BETWEEN_DROPS: Duration = Duration::from_millis(300);
+
 #[derive(Clone)]
 struct Server {
     name: String,
@@ -65,6 +71,7 @@ fn routes(server: Server) -> Router {
         .route("/", get(greet))
         .route("/hold", get(hold))
         .route("/bytes/{count}", get(bytes))
+        .route("/drip", get(drip))
         .route("/count", post(count))
         .route("/echo", post(echo))
         .layer(DefaultBodyLimit::disable())
@@ -92,6 +99,14 @@ async fn hold(
 
 async fn bytes(Path(count): Path<usize>) -> Body {
     Body::from(vec![b'w'; count])
+}
+
+async fn drip() -> Body {
+    let drops = futures::stream::unfold((), async |()| {
+        tokio::time::sleep(BETWEEN_DROPS).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(b"w")), ()))
+    });
+    Body::from_stream(drops)
 }
 
 async fn count(body: Bytes) -> String {
