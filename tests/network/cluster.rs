@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lb_tests::lab::{Agent, Bpffs, Client, Lab, Namespace, Node, Pod, Topology};
 use lb_tests::objects::{Manifests, Protocol, Service, Slice, node, service, slice};
-use lb_tests::traffic::{HttpServer, UdpEcho, http_get};
+use lb_tests::traffic::{Connection, HttpServer, UdpEcho, http_get};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up.
@@ -193,6 +193,11 @@ pub(crate) fn start_agent(
     bpffs: &Bpffs,
     flags: &[&str],
 ) -> Agent {
+    // Small maps: they are made, dumped and unmade many times.
+    let small =
+        ["--max-services=1024", "--max-slots=4096", "--max-backends=1024", "--max-flows=16384"];
+    let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+    let is_usual = |flag: &&str| flags.iter().all(|other| name(other) != name(flag));
     let usual = [
         "run".as_ref(),
         "--manifests".as_ref(),
@@ -201,13 +206,23 @@ pub(crate) fn start_agent(
         node.name.as_ref(),
         "--bpffs".as_ref(),
         bpffs.path().as_os_str(),
-        // Small maps: they are made, dumped and unmade many times.
-        "--max-services=1024".as_ref(),
-        "--max-slots=4096".as_ref(),
-        "--max-backends=1024".as_ref(),
-        "--max-flows=16384".as_ref(),
     ];
-    Agent::start(&node.ns, usual.into_iter().chain(flags.iter().map(AsRef::as_ref)))
+    let capacities = small.iter().filter(|flag| is_usual(flag));
+    let flags = capacities.chain(flags).map(AsRef::as_ref);
+    Agent::start(&node.ns, usual.into_iter().chain(flags))
+}
+
+/// What an agent shows of the flows of its node, a line each, as far as it is not zero.
+pub(crate) fn flow_metrics(node: &Node) -> String {
+    let dst = SocketAddr::from(([127, 0, 0, 1], 10_249));
+    let connection = Connection::open(&node.ns, dst, None, PATIENCE);
+    let answer = connection.and_then(|mut it| it.get("/metrics")).expect("the agent's metrics");
+    let text = String::from_utf8(answer.body).expect("UTF-8");
+    let is_of_flows = |line: &&str| {
+        let names = ["waggle_flow", "waggle_datapath_events"];
+        names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0")
+    };
+    text.lines().filter(is_of_flows).collect::<Vec<_>>().join("\n")
 }
 
 /// Runs `waggle` with a subcommand against a node's pins; panics unless it succeeds.

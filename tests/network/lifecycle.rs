@@ -97,7 +97,7 @@ fn restarts_under_load_break_nothing() {
 }
 
 /// Lets the askers end, also when the test fails while they ask.
-struct StopOnDrop<'a>(&'a AtomicBool);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

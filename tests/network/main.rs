@@ -9,6 +9,8 @@ mod beside;
 mod bulk;
 mod clashes;
 mod cluster;
+mod evictions;
+mod floods;
 mod fragments;
 mod hairpin;
 mod inspect;

@@ -24,7 +24,7 @@ pub(crate) struct Pair {
     pub(crate) client: Client,
     pub(crate) nodes: [Node; 2],
     pub(crate) manifests: Manifests,
-    bpffs: [Bpffs; 2],
+    pub(crate) bpffs: [Bpffs; 2],
     pub(crate) lab: Lab,
 }
 

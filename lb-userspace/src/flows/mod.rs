@@ -1,9 +1,11 @@
-//! Removes entries of flows that have ended or been forgotten.
+//! Removes entries of flows that have ended or been forgotten, and puts back those that the kernel has
+//! evicted while their flow lives.
 //!
 //! The kernel would evict them only when the table is full. A thread of its own walks through the
 //! tables, a few hundred entries at a time and with pauses in between: however large they are, the
 //! agent's own thread never waits for it. It touches nothing but `FLOWS_*`.
 
+mod heal;
 mod sweep;
 mod tally;
 #[cfg(test)]
@@ -12,6 +14,7 @@ mod tests;
 pub use sweep::Sweep;
 pub use tally::{Stage, Tally};
 
+use std::hash::Hash;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +29,7 @@ use crate::maps::kernel::KernelFlows;
 use crate::maps::{FlowTable, MapError};
 
 /// From the end of one walk to the beginning of the next.
-const BETWEEN_WALKS: Duration = Duration::from_secs(15);
+const BETWEEN_WALKS: Duration = Duration::from_secs(8);
 /// From the end of one step to the beginning of the next.
 const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 
@@ -87,9 +90,9 @@ pub fn now() -> nix::Result<Ticks> {
 }
 
 type Clock = fn() -> Ticks;
-type Walker<A> = Sweep<KernelFlows<A>, Clock>;
+type Walker<A> = Sweep<A, KernelFlows<A>, Clock>;
 
-fn walk<A: Address>(sweep: &mut Walker<A>) -> Result<Walk, MapError>
+fn walk<A: Address + Eq + Hash>(sweep: &mut Walker<A>) -> Result<Walk, MapError>
 where
     KernelFlows<A>: FlowTable<A>,
 {

@@ -1,4 +1,4 @@
-//! Which entries of a walk go. Pure, but for the table.
+//! Which entries of a walk go; [`heal`](super::heal) says which come back. Pure, but for the table.
 //!
 //! A flow's entries go in a fixed order: first the request's, without which a packet is decided on
 //! anew, then the answer's, then the legs of a masqueraded flow, likewise. So no packet ever meets
@@ -8,26 +8,41 @@
 //! Traffic goes on meanwhile. What was read is looked at again before it is taken, and put back if
 //! it turns out to have been used at the last moment.
 
+use std::hash::Hash;
+use std::mem;
+
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::clock::Ticks;
 use lb_common::decide::state::{self, Timeouts};
 use lb_common::net::Address;
 
+use super::heal::{Alone, heal};
 use super::tally::Tally;
-use crate::maps::{FlowTable, MapError};
+use crate::maps::{FlowEntry, FlowTable, MapError};
+
+/// How many entries are healed in one step.
+const HEALED: usize = 512;
 
 /// One table on its walks.
 #[derive(Debug)]
-pub struct Sweep<T, C> {
+pub struct Sweep<A, T, C> {
     table: T,
     clock: C,
     timeouts: Timeouts,
+    alone: Alone<A>,
+    /// Those of a walk whose entries have all been met.
+    to_heal: Vec<FlowKey<A>>,
 }
 
-impl<T, C: Fn() -> Ticks> Sweep<T, C> {
-    /// Removes what has expired by `clock`, according to `timeouts`.
-    pub const fn new(table: T, clock: C, timeouts: Timeouts) -> Self {
-        Self { table, clock, timeouts }
+impl<A, T, C> Sweep<A, T, C>
+where
+    A: Address + Eq + Hash,
+    T: FlowTable<A>,
+    C: Fn() -> Ticks,
+{
+    /// Removes what has expired by `clock`, according to `timeouts`, and heals the rest.
+    pub fn new(table: T, clock: C, timeouts: Timeouts) -> Self {
+        Self { table, clock, timeouts, alone: Alone::default(), to_heal: Vec::new() }
     }
 
     /// The table.
@@ -37,27 +52,37 @@ impl<T, C: Fn() -> Ticks> Sweep<T, C> {
 
     /// Looks at the next few entries and writes into `tally` what it finds and does; false at the
     /// end of a walk.
-    pub fn step<A>(&mut self, tally: &mut Tally) -> Result<bool, MapError>
-    where
-        A: Address,
-        T: FlowTable<A>,
-    {
-        let Some(entries) = self.table.next_entries()? else { return Ok(false) };
+    pub fn step(&mut self, tally: &mut Tally) -> Result<bool, MapError> {
+        if self.to_heal.is_empty() {
+            match self.table.next_entries()? {
+                Some(entries) => {
+                    self.visit(entries, tally)?;
+                    return Ok(true);
+                }
+                None => self.to_heal = mem::take(&mut self.alone).into_keys(),
+            }
+        }
+        let rest = self.to_heal.len().saturating_sub(HEALED);
+        for key in self.to_heal.drain(rest..) {
+            tally.healed += u64::from(heal(&mut self.table, &key)?);
+        }
+        Ok(rest > 0)
+    }
+
+    fn visit(&mut self, entries: Vec<FlowEntry<A>>, tally: &mut Tally) -> Result<(), MapError> {
         for (key, flow) in entries {
             tally.meet(&flow);
             if self.is_expired(&key, &flow) {
                 self.bury(key, tally)?;
+            } else {
+                self.alone.meet(&key, &flow);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Removes the entry at `key`, if it may go, and then those that were kept for its sake.
-    fn bury<A>(&mut self, key: FlowKey<A>, tally: &mut Tally) -> Result<(), MapError>
-    where
-        A: Address,
-        T: FlowTable<A>,
-    {
+    fn bury(&mut self, key: FlowKey<A>, tally: &mut Tally) -> Result<(), MapError> {
         let mut next = Some(key);
         while let Some(key) = next {
             let Some(flow) = self.table.get(&key)? else { return Ok(()) };
@@ -66,7 +91,7 @@ impl<T, C: Fn() -> Ticks> Sweep<T, C> {
             }
             let Some(taken) = self.table.take(&key)? else { return Ok(()) };
             if !self.is_expired(&key, &taken) {
-                return self.table.put_back(&key, &taken);
+                return self.table.put_if_absent(&key, &taken).map(drop);
             }
             tally.remove(&key, &taken);
             next = follower(&key, &taken);
@@ -74,11 +99,7 @@ impl<T, C: Fn() -> Ticks> Sweep<T, C> {
         Ok(())
     }
 
-    fn may_go<A>(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, MapError>
-    where
-        A: Address,
-        T: FlowTable<A>,
-    {
+    fn may_go(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, MapError> {
         if !self.is_expired(key, flow) {
             return Ok(false);
         }
@@ -94,7 +115,7 @@ impl<T, C: Fn() -> Ticks> Sweep<T, C> {
         Ok(!there.is_some_and(is_busy))
     }
 
-    fn is_expired<A>(&self, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    fn is_expired(&self, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
         state::is_expired(flow, key.protocol, (self.clock)(), &self.timeouts)
     }
 }

@@ -14,6 +14,8 @@ pub struct Tally {
     pub removed: u64,
     /// Flows that ended by that.
     pub ended: u64,
+    /// Entries that had been evicted and were put back.
+    pub healed: u64,
 }
 
 /// How far the flow of an entry has come.

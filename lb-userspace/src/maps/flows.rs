@@ -1,4 +1,4 @@
-//! The port to `FLOWS_*` for who removes entries beside the programs.
+//! The port to `FLOWS_*` for who removes entries, and puts some back, beside the programs.
 
 use lb_common::abi::flow::{Flow, FlowKey};
 
@@ -16,8 +16,8 @@ pub trait FlowTable<A> {
     /// Removes the entry at `key` and returns what it was at that very moment.
     fn take(&mut self, key: &FlowKey<A>) -> Result<Option<Flow<A>>, MapError>;
 
-    /// Undoes a [`take`](Self::take), unless there is a new entry.
-    fn put_back(&mut self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), MapError>;
+    /// Inserts an entry, unless there is one; returns whether it did.
+    fn put_if_absent(&mut self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, MapError>;
 }
 
 /// An entry and where it is.

@@ -44,6 +44,7 @@ pub struct Metrics {
     capacity: Family<Label, Gauge>,
     flow_entries: Family<[(&'static str, &'static str); 2], Gauge>,
     flow_entries_removed: Family<Label, Counter>,
+    flow_entries_healed: Family<Label, Counter>,
     flows_ended: Family<Label, Counter>,
     flow_walk: Family<Label, Gauge<f64, AtomicU64>>,
 }
@@ -88,6 +89,7 @@ impl Metrics {
         }
         let label = [("family", family)];
         self.flow_entries_removed.get_or_create(&label).inc_by(walk.tally.removed);
+        self.flow_entries_healed.get_or_create(&label).inc_by(walk.tally.healed);
         self.flows_ended.get_or_create(&label).inc_by(walk.tally.ended);
         self.flow_walk.get_or_create(&label).set(walk.duration.as_secs_f64());
         let label = [("map", flows_map(walk.family))];
@@ -119,6 +121,8 @@ impl Metrics {
         registry.register("flow_entries", help, self.flow_entries.clone());
         let help = "Entries for flows that the agent has removed";
         registry.register("flow_entries_removed", help, self.flow_entries_removed.clone());
+        let help = "Entries for flows that were evicted and that the agent has put back";
+        registry.register("flow_entries_healed", help, self.flow_entries_healed.clone());
         let help = "Flows whose entries the agent has removed";
         registry.register("flows_ended", help, self.flows_ended.clone());
         let help = "How long the last walk through the flows took, pauses left out";
@@ -234,6 +238,7 @@ mod tests {
                 entries: [(Stage::Open, 6), (Stage::New, 1)].into(),
                 removed: 3,
                 ended: 2,
+                healed: 4,
             },
             capacity: 100,
             duration: Duration::from_millis(1500),
@@ -247,6 +252,7 @@ mod tests {
                 "waggle_flow_entries{family=\"IPv6\",state=\"open\"} 6",
                 "waggle_flow_entries{family=\"IPv6\",state=\"new\"} 0",
                 "waggle_flow_entries_removed_total{family=\"IPv6\"} 6",
+                "waggle_flow_entries_healed_total{family=\"IPv6\"} 8",
                 "waggle_flows_ended_total{family=\"IPv6\"} 4",
                 "waggle_flow_walk_seconds{family=\"IPv6\"} 1.5",
                 "waggle_map_entries{map=\"FLOWS_V6\"} 6",

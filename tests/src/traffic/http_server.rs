@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -24,6 +25,7 @@ use crate::lab::Namespace;
 /// | `GET /` | name and peer |
 /// | `GET /hold` | the same, as soon as [`HttpServer::release`] was called |
 /// | `GET /bytes/N` | N bytes |
+/// | `GET /drip` | a byte now and then, without end |
 /// | `POST /count` | how many bytes came |
 /// | `POST /echo` | the bytes that came |
 /// | `GET /stream/N` | the first N bytes of the lab's stream |
@@ -54,6 +56,9 @@ impl HttpServer {
     }
 }
 
+/// Of a drip: long enough that both sides are silent in between.
+const BETWEEN_DROPS: Duration = Duration::from_millis(300);
+
 #[derive(Clone)]
 struct Server {
     name: String,
@@ -71,6 +76,7 @@ fn routes(server: Server) -> Router {
         .route("/", get(greet))
         .route("/hold", get(hold))
         .route("/bytes/{count}", get(bytes))
+        .route("/drip", get(drip))
         .route("/count", post(count))
         .route("/echo", post(echo))
         .route("/stream", post(compare))
@@ -100,6 +106,14 @@ async fn hold(
 
 async fn bytes(Path(count): Path<usize>) -> Body {
     Body::from(vec![b'w'; count])
+}
+
+async fn drip() -> Body {
+    let drops = futures::stream::unfold((), async |()| {
+        tokio::time::sleep(BETWEEN_DROPS).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(b"w")), ()))
+    });
+    Body::from_stream(drops)
 }
 
 async fn count(body: Bytes) -> String {

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod daemon;
+mod flood;
 mod http_client;
 mod http_server;
 mod stream;
@@ -15,6 +16,7 @@ mod tagger;
 mod udp;
 
 pub(crate) use daemon::Daemon;
+pub use flood::{Flood, SOURCES};
 pub use http_client::{Answer, Connection, http_get};
 pub use http_server::HttpServer;
 pub use tagger::Tagger;

@@ -1,4 +1,4 @@
-//! `FLOWS_*` of one family, for who removes entries beside the programs.
+//! `FLOWS_*` of one family, for who removes entries, and puts some back, beside the programs.
 
 use std::path::Path;
 
@@ -68,12 +68,12 @@ where
         self.batches.take(key).map_err(kernel::<A>)
     }
 
-    fn put_back(&mut self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), MapError> {
+    fn put_if_absent(&mut self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, MapError> {
         match self.map.insert(key, flow, IF_ABSENT).map_err(refused(flows_map(A::FAMILY))) {
             Err(MapError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
-                Ok(())
+                Ok(false)
             }
-            outcome => outcome,
+            outcome => outcome.map(|()| true),
         }
     }
 }

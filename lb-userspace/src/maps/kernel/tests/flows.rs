@@ -43,9 +43,9 @@ fn a_sweep_removes_what_is_over_and_leaves_the_rest_as_it_is() {
     let table = KernelFlows::<Addr6>::from_pins(&object.maps()).unwrap();
     assert_eq!(table.capacity(), 16_384);
     let mut sweep = Sweep::new(table, || Ticks(1029), Timeouts::DEFAULT);
-    let walk = |sweep: &mut Sweep<_, _>| {
+    let walk = |sweep: &mut Sweep<Addr6, _, _>| {
         let mut tally = Tally::default();
-        while sweep.step::<Addr6>(&mut tally).unwrap() {}
+        while sweep.step(&mut tally).unwrap() {}
         (tally.entries[&Stage::New], tally.removed)
     };
     let over = (0..MANY).filter(|port| port.is_multiple_of(3)).count();
@@ -75,8 +75,8 @@ fn a_flow_is_taken_as_it_is_and_put_back_only_where_nothing_is() {
     };
     let (old, new) = (flow_to(&key, Ticks(1)), flow_to(&key, Ticks(2)));
     assert_eq!((table.get(&key).unwrap(), table.take(&key).unwrap()), (None, None));
-    table.put_back(&key, &old).unwrap();
-    table.put_back(&key, &new).unwrap();
+    assert!(table.put_if_absent(&key, &old).unwrap());
+    assert!(!table.put_if_absent(&key, &new).unwrap());
     assert_eq!(table.take(&key).unwrap(), Some(old));
     assert_eq!((table.get(&key).unwrap(), table.next_entries().unwrap()), (None, Some(vec![])));
 }
