@@ -7,9 +7,9 @@ use lb_tests::datapath::object;
 
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
 const BUDGET: [(&str, u32); 4] = [
-    ("lb_tc_ingress", 140_000),
+    ("lb_tc_ingress", 180_000),
     ("lb_tc_egress", 130_000),
-    ("lb_l3_ingress", 140_000),
+    ("lb_l3_ingress", 180_000),
     ("lb_l3_egress", 130_000),
 ];
 
