@@ -10,7 +10,7 @@ mod tally;
 mod tests;
 
 pub use sweep::Sweep;
-pub use tally::{Stage, Tally};
+pub use tally::{Share, Stage, Tally, Traffic};
 
 use std::path::Path;
 use std::thread;

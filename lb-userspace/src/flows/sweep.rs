@@ -44,12 +44,25 @@ impl<T, C: Fn() -> Ticks> Sweep<T, C> {
     {
         let Some(entries) = self.table.next_entries()? else { return Ok(false) };
         for (key, flow) in entries {
-            tally.meet(&flow);
-            if self.is_expired(&key, &flow) {
-                self.bury(key, tally)?;
-            }
+            self.look_at(key, &flow, tally)?;
         }
         Ok(true)
+    }
+
+    /// Looks at what was read of the entry at `key`.
+    pub(super) fn look_at<A>(
+        &mut self,
+        key: FlowKey<A>,
+        flow: &Flow<A>,
+        tally: &mut Tally,
+    ) -> Result<(), MapError>
+    where
+        A: Address,
+        T: FlowTable<A>,
+    {
+        let is_expired = self.is_expired(&key, flow);
+        tally.meet(&key, flow, is_expired);
+        if is_expired { self.bury(key, tally) } else { Ok(()) }
     }
 
     /// Removes the entry at `key`, if it may go, and then those that were kept for its sake.

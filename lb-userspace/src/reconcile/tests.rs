@@ -55,6 +55,7 @@ fn slice(service: &str, ip: &str) -> (NamespacedName, Outcome<Slice>) {
         family: Family::V4,
         ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: vec![endpoint],
+        triggered: None,
     };
     (name, Outcome::Usable(slice, vec![]))
 }

@@ -8,12 +8,16 @@ mod access;
 mod counters;
 mod family;
 mod flows;
+mod lru;
+mod names;
 mod prefixes;
 #[cfg(test)]
 mod tests;
 
 pub use counters::Counters;
 pub use flows::KernelFlows;
+pub use lru::LruMaps;
+pub use names::Names;
 
 use std::fmt;
 use std::path::Path;
