@@ -56,7 +56,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let network = netlink::follow(stop.clone()).await?;
     let metrics = Metrics::new(config.service_metrics);
     collect_flows(&config, &metrics)?;
-    let Sourced { events, complaints, watches, task } = source(&config).await?;
+    let Sourced { events, complaints, watches, task } = source(&config, &metrics).await?;
     let servers = Servers { config: &config, metrics: &metrics, complaints: &complaints, stop };
     let health = servers.start(watches)?;
     let checks = servers.checks(&health);
@@ -299,7 +299,7 @@ struct Sourced {
     task: SourceTask,
 }
 
-async fn source(config: &Config) -> anyhow::Result<Sourced> {
+async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
     let file = match &config.source {
         Source::Manifests(directory) => {
             let (sender, events) = mpsc::channel(EVENTS);
@@ -311,7 +311,9 @@ async fn source(config: &Config) -> anyhow::Result<Sourced> {
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
-    let client = sources::kube::client(file).await?;
+    let requests = metrics.requests.clone();
+    let observer = Arc::new(move |asked| requests.count(asked));
+    let client = sources::kube::client(file, observer).await?;
     Ok(cluster(client, config))
 }
 

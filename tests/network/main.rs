@@ -8,11 +8,13 @@
 mod cluster;
 mod fragments;
 mod hairpin;
+mod health;
 mod inspect;
 mod lab;
 mod lifecycle;
 mod links;
 mod manifests;
+mod metrics;
 mod overlay;
 mod pair;
 mod pmtu;

@@ -10,6 +10,7 @@ mod datapath;
 pub mod kube_proxy;
 mod process;
 pub mod programs;
+mod requests;
 pub mod services;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use self::datapath::{DatapathEvents, MapEntries};
 use self::kube_proxy::KubeProxy;
 use self::process::Process;
 use self::programs::Programs;
+use self::requests::Requests;
 use self::services::Services;
 use self::watches::WatchStates;
 use crate::flows::{Stage, Walk};
@@ -53,6 +55,8 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     /// What kube-proxy shows as well.
     pub kube_proxy: KubeProxy,
+    /// Requests to the API server.
+    pub requests: Requests,
     /// What the flows of services carry.
     pub services: Services,
     /// The loaded programs.
@@ -91,6 +95,7 @@ impl Metrics {
     pub fn new(service_limit: usize) -> Self {
         let new = Self {
             kube_proxy: KubeProxy::default(),
+            requests: Requests::default(),
             services: Services::new(service_limit),
             programs: Programs::default(),
             rejected: Family::default(),
@@ -204,6 +209,7 @@ impl Metrics {
     fn registry(&self) -> Registry {
         let mut root = Registry::default();
         self.kube_proxy.register(root.sub_registry_with_prefix("kubeproxy"));
+        self.requests.register(&mut root);
         let registry = root.sub_registry_with_prefix("waggle");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the agent", build);

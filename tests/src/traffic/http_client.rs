@@ -4,6 +4,7 @@
 //! them), one connection for many requests, and no retries that nobody asked for. It understands the
 //! answers of the lab's own server and of the agent, with a length or until the end of the stream.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -23,6 +24,8 @@ use crate::lab::Namespace;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// The body, whole.
     pub body: Vec<u8>,
     /// The server's name; empty if the body is no greeting of an [`super::HttpServer`].
@@ -71,7 +74,12 @@ impl Connection {
 
     /// Asks for `path` and reads the whole answer; the connection stays open.
     pub fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.send("GET", path, "", b"")
+        self.get_with(path, "")
+    }
+
+    /// The same with more headers, each with its line end.
+    pub fn get_with(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
+        self.send("GET", path, headers, b"")
     }
 
     /// Posts `body` to `path` and reads the whole answer; the connection stays open.
@@ -93,21 +101,14 @@ impl Connection {
     pub fn receive(&mut self) -> io::Result<Answer> {
         let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| invalid("an answer without a status"))?;
-        let mut length = None;
-        loop {
-            let header = self.line()?.to_ascii_lowercase();
-            if header.is_empty() {
-                break;
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length =
-                    Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
-            }
-        }
+        let headers = self.headers()?;
+        let length = headers.get("content-length").map(|length| length.parse());
+        let length = length.transpose().map_err(|_| invalid("a length that is no number"))?;
         let body = self.body(length)?;
         let greeting = serde_json::from_slice::<Greeting>(&body).ok();
         Ok(Answer {
             status,
+            headers,
             body,
             seen_peer: greeting.as_ref().map(|greeting| greeting.peer),
             name: greeting.map(|greeting| greeting.name).unwrap_or_default(),
@@ -149,6 +150,15 @@ impl Connection {
             "{method} {path} HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n{headers}\r\n"
         );
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())
+    }
+
+    fn headers(&mut self) -> io::Result<BTreeMap<String, String>> {
+        let mut headers = BTreeMap::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else { return Ok(headers) };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {

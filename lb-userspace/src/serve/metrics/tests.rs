@@ -164,7 +164,10 @@ fn the_buckets_are_those_of_kube_proxy() {
     let programming = bounds("network_programming_duration_seconds");
     assert_eq!(programming[..4], [0.25, 0.5, 1.0, 2.0]);
     assert_eq!(programming[60..64], [59.0, 60.0, 65.0, 70.0]);
-    assert_eq!(programming[72..], [115.0, 120.0, 150.0, 180.0, 210.0, 240.0, 270.0, 300.0, f64::INFINITY]);
+    assert_eq!(
+        programming[72..],
+        [115.0, 120.0, 150.0, 180.0, 210.0, 240.0, 270.0, 300.0, f64::INFINITY]
+    );
 }
 
 #[test]

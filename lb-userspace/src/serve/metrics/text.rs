@@ -1,7 +1,7 @@
 //! The two text formats of metrics: `OpenMetrics`, and Prometheus' older one for who does not ask for
 //! the other.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -31,14 +31,20 @@ pub(super) async fn scrape(State(registry): State<Arc<Registry>>, headers: Heade
     }
 }
 
-/// The same in the older format: there a counter is called by the name of its samples, and lines
-/// about units and about the end do not exist.
+/// The same in the older format: there a metric is called by the name of its samples, what is an info
+/// is a gauge, and lines about units and about the end do not exist.
 fn plain(open: &str) -> String {
-    let counters: BTreeSet<_> = open.lines().filter_map(counter).collect();
+    let suffixes: BTreeMap<_, _> = open.lines().filter_map(suffix).collect();
     let mut text = String::with_capacity(open.len());
     for line in open.lines().filter(|line| !line.starts_with("# UNIT") && *line != "# EOF") {
-        match about(line).filter(|(_, name, _)| counters.contains(name)) {
-            Some((word, name, rest)) => text.extend(["# ", word, " ", name, "_total ", rest]),
+        match about(line).and_then(|it| Some((it, suffixes.get(it.1)?))) {
+            Some((("TYPE", name, kind), suffix)) => {
+                let kind = if kind == "info" { "gauge" } else { kind };
+                text.extend(["# TYPE ", name, suffix, " ", kind]);
+            }
+            Some(((word, name, rest), suffix)) => {
+                text.extend(["# ", word, " ", name, suffix, " ", rest]);
+            }
             None => text.push_str(line),
         }
         text.push('\n');
@@ -46,9 +52,13 @@ fn plain(open: &str) -> String {
     text
 }
 
-/// The name of a counter that is introduced by `line`.
-fn counter(line: &str) -> Option<&str> {
-    about(line).filter(|(word, _, kind)| (*word, *kind) == ("TYPE", "counter")).map(|it| it.1)
+/// The name of a metric that is introduced by `line`, and what its samples are called by beyond that.
+fn suffix(line: &str) -> Option<(&str, &'static str)> {
+    match about(line)? {
+        ("TYPE", name, "counter") => Some((name, "_total")),
+        ("TYPE", name, "info") => Some((name, "_info")),
+        _ => None,
+    }
 }
 
 /// What a line says of a metric: the sort of saying, the name, the rest.
@@ -63,11 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_older_format_calls_counters_by_the_name_of_their_samples() {
+    fn the_older_format_calls_metrics_by_the_name_of_their_samples() {
         let open = "# HELP a Things.\n# TYPE a counter\na_total{b=\"c\"} 1\n\
+                    # TYPE b info\nb_info{v=\"1\"} 1\n\
                     # HELP d_seconds Time.\n# TYPE d_seconds gauge\n# UNIT d_seconds seconds\n\
                     d_seconds 1.5\n# EOF\n";
         let expected = "# HELP a_total Things.\n# TYPE a_total counter\na_total{b=\"c\"} 1\n\
+                        # TYPE b_info gauge\nb_info{v=\"1\"} 1\n\
                         # HELP d_seconds Time.\n# TYPE d_seconds gauge\nd_seconds 1.5\n";
         assert_eq!(plain(open), expected);
     }

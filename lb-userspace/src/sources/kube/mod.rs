@@ -11,6 +11,7 @@
 
 pub mod events;
 mod guarded;
+pub mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use futures::future::join4;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::runtime::utils::Backoff as _;
@@ -38,6 +40,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::guarded::Guarded;
+use self::requests::{Observed, Observer};
 use super::convert;
 use super::watches::{Watch, Watches};
 use crate::model::{Kind, NamespacedName, Outcome};
@@ -50,8 +53,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. Nothing is sent yet.
-pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+/// or the Pod's service account names. Nothing is sent yet; `observer` will be told of what is.
+pub async fn client(kubeconfig: Option<&Path>, observer: Observer) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|error| {
             let reason = cause(&error);
@@ -65,7 +68,8 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
     // a version that is not there for minutes, and say nothing.
     config.default_retry = false;
-    Client::try_from(config).context("make a client of the API server")
+    let builder = ClientBuilder::try_from(config).context("make a client of the API server")?;
+    Ok(builder.with_layer(&Observed(observer)).build())
 }
 
 async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
