@@ -311,22 +311,21 @@ async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
-    let requests = metrics.requests.clone();
+    let (requests, watches) = (metrics.requests.clone(), Watches::of_cluster());
     let observer = Arc::new(move |asked| requests.count(asked));
-    let client = sources::kube::client(file, observer).await?;
-    Ok(cluster(client, config))
+    let client = sources::kube::client(file, observer, &watches).await?;
+    Ok(cluster(client, watches, config))
 }
 
-fn cluster(client: kube::Client, config: &Config) -> Sourced {
+fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
     let (node_name, proxy_name) = (config.node_name.clone(), config.service_proxy_name.clone());
     let (sender, events) = mpsc::channel(EVENTS);
     let (complaints, told) = mpsc::channel(sources::kube::events::QUEUE);
     let teller = client.clone();
     tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
-    let watches = Watches::of_cluster();
-    let watched = watches.clone();
+    let noted = watches.clone();
     let task = tokio::spawn(async move {
-        sources::kube::run(client, proxy_name, &watched, sender).await;
+        sources::kube::run(client, proxy_name, &noted, sender).await;
         Ok(())
     });
     Sourced { events, complaints: Some(complaints), watches, task }

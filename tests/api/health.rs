@@ -62,12 +62,8 @@ fn an_api_server_that_is_away_is_seen_in_the_metrics_and_is_no_illness() {
     let failed = world.metrics("rest_client_requests_total{code=\"500\",method=\"GET\"");
     assert!(!failed.is_empty(), "{:?}", world.metrics("rest_client_requests_total"));
     world.server().trouble(Trouble::None);
-    // A watch is up when something is heard of it.
-    world.server().bookmark();
-    wait_until("all watches are up again", PATIENCE, || {
-        world.server().bookmark();
-        all_are("1")
-    });
+    // Nothing happens in them: that they were answered is enough.
+    wait_until("all watches are up again", PATIENCE, || all_are("1"));
 }
 
 #[test]

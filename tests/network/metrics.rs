@@ -192,9 +192,9 @@ fn what_a_service_has_carried_is_what_its_flows_have_counted() {
             client.ask().expect("an answer");
         }
     }
-    let flows = cluster.waggle_json(&["flows"]);
+    let dump = cluster.waggle_json(&["dump"]);
     for (family, map) in [("IPv4", map::FLOWS_V4), ("IPv6", map::FLOWS_V6)] {
-        let rows = flows.as_array().expect("rows").iter();
+        let rows = dump["flows"].as_array().expect("rows").iter();
         let rows = rows.filter(|row| row["map"] == map && row["protocol"] == "UDP");
         let bytes: u64 = rows.map(|row| row["bytes"].as_u64().expect("bytes")).sum();
         wait_for("the flows are counted", WALK, || {

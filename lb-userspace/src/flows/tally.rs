@@ -118,6 +118,16 @@ impl Tally {
     }
 }
 
+impl Share {
+    /// What was found in all.
+    #[must_use]
+    pub fn whole(&self) -> Traffic {
+        let mut whole = self.live;
+        whole.add(self.gone);
+        whole
+    }
+}
+
 impl Traffic {
     /// What an entry has carried. The entries between the node and a backend count nothing: those
     /// between the node and the client have counted it.

@@ -276,12 +276,12 @@ fn a_service_that_finds_no_room_is_told_once() {
 
 #[test]
 fn a_family_is_behind_while_something_of_it_is_not_written() {
-    let mut reconciler = reconciler(Flaky::new(Fake::default(), 1));
-    assert!(!reconciler.is_behind(Family::V4), "nobody has told it anything");
-    list(&mut reconciler, &["a"]);
-    reconciler.pass(Duration::ZERO);
-    assert!(reconciler.is_behind(Family::V4));
-    let mut sound = super::tests::reconciler(Fake::default());
+    let mut flaky = reconciler(Flaky::new(Fake::default(), 1));
+    assert!(!flaky.is_behind(Family::V4), "nobody has told it anything");
+    list(&mut flaky, &["a"]);
+    flaky.pass(Duration::ZERO);
+    assert!(flaky.is_behind(Family::V4));
+    let mut sound = reconciler(Fake::default());
     list(&mut sound, &["a"]);
     sound.pass(Duration::ZERO);
     assert!(!sound.is_behind(Family::V4) && !sound.is_behind(Family::V6));

@@ -33,11 +33,11 @@ fn own(config: &Config) -> Value {
         "bpffs": config.bpffs,
         "serviceProxyName": config.service_proxy_name.as_deref(),
         "ignoreExternalIPs": config.plan.ignore_external_ips,
-        "masquerade": word(config.masquerade),
+        "masquerade": word(&config.masquerade),
         "masqueradePorts": config.masquerade_ports.to_string(),
         "reservePorts": config.reserve_ports,
-        "attach": word(config.attach),
-        "tcxOrder": word(config.order),
+        "attach": word(&config.attach),
+        "tcxOrder": word(&config.order),
         "serviceMetrics": config.service_metrics,
         "maxFrontends": capacities.frontends,
         "maxServices": capacities.services,
@@ -81,7 +81,7 @@ fn bind_address<const PORT: u16>(address: BindAddress<PORT>) -> String {
     address.0.map(|address| address.to_string()).unwrap_or_default()
 }
 
-fn word(value: impl ValueEnum) -> Option<String> {
+fn word(value: &impl ValueEnum) -> Option<String> {
     value.to_possible_value().map(|value| value.get_name().to_owned())
 }
 

@@ -18,7 +18,6 @@ pub(super) const MODE: &str = "ebpf";
 const GROUP: &str = "kubeproxy.config.k8s.io";
 
 /// The routes; `config` is what `/configz` shows.
-#[must_use]
 pub fn router(config: Value) -> Router {
     let config = BTreeMap::from([(GROUP, config)]);
     Router::new()

@@ -50,6 +50,13 @@ impl Watches {
         self.0.get(&kind).cloned().unwrap_or_default()
     }
 
+    /// The watch of the kind that the API calls so in paths.
+    #[must_use]
+    pub fn of_plural(&self, plural: &str) -> Option<Arc<Watch>> {
+        let singular = plural.strip_suffix('s')?;
+        self.0.iter().find(|(kind, _)| kind.word() == singular).map(|(_, watch)| Arc::clone(watch))
+    }
+
     /// All of them, as they are.
     pub fn states(&self) -> impl Iterator<Item = (Kind, WatchState)> {
         self.0.iter().map(|(kind, watch)| (*kind, watch.state()))
@@ -81,5 +88,33 @@ impl Watch {
             lists: self.lists.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_found_by_what_the_api_calls_their_kinds() {
+        let watches = Watches::of_cluster();
+        for plural in ["services", "endpointslices", "nodes", "servicecidrs"] {
+            watches.of_plural(plural).expect(plural).heard();
+        }
+        assert!(watches.states().all(|(_, state)| state.is_up));
+        assert!(watches.of_plural("events").is_none());
+        assert!(Watches::default().of_plural("services").is_none());
+    }
+
+    #[test]
+    fn a_watch_is_up_from_an_answer_to_a_failure() {
+        let watch = Watch::default();
+        assert!(!watch.state().is_up);
+        watch.heard();
+        watch.listed();
+        assert!(watch.state().is_up && watch.state().heard_s > 0);
+        watch.failed();
+        let state = watch.state();
+        assert_eq!((state.is_up, state.lists, state.failures), (false, 1, 1));
     }
 }

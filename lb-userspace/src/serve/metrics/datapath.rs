@@ -67,7 +67,9 @@ where
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         match (self.count)() {
             Ok(usage) => {
-                usage.iter().for_each(|usage| show_usage(usage, &self.entries, &self.capacity));
+                for usage in &usage {
+                    show_usage(usage, &self.entries, &self.capacity);
+                }
             }
             Err(error) => tracing::warn!("the metrics lack how full some maps are: {error}"),
         }

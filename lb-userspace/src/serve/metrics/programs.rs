@@ -44,6 +44,10 @@ impl Programs {
 impl Collector for Programs {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let all = self.runs();
+        // Parsers take no metric without a sample.
+        if all.is_empty() {
+            return Ok(());
+        }
         let help = "Runs of a program, while the kernel counts them";
         let mut family =
             encoder.encode_descriptor("program_runs", help, None, MetricType::Counter)?;
@@ -66,8 +70,8 @@ impl Collector for Programs {
 /// Lines of `name:` and a number, among others.
 fn parse(text: &str) -> Runs {
     let number = |name: &str| {
-        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        values.filter_map(|value| value.trim().parse().ok()).next().unwrap_or_default()
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        values.find_map(|value| value.trim().parse().ok()).unwrap_or_default()
     };
     Runs { count: number("run_cnt"), time_ns: number("run_time_ns") }
 }

@@ -11,12 +11,14 @@ use crate::sources::kube::requests::Asked;
 #[derive(Clone, Debug)]
 pub struct Requests {
     total: Family<[(&'static str, String); 3], Counter>,
-    duration: Family<[(&'static str, String); 2], Histogram, fn() -> Histogram>,
+    duration: Durations,
 }
+
+type Durations = Family<[(&'static str, String); 2], Histogram, fn() -> Histogram>;
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { total: Family::default(), duration: Family::new_with_constructor(buckets) }
+        Self { total: Family::default(), duration: Durations::new_with_constructor(buckets) }
     }
 }
 

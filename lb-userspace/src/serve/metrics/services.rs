@@ -95,18 +95,15 @@ impl Known {
             if self.own.contains_key(&id) {
                 continue;
             }
-            let last = before.get(&id).copied().or(is_first.then_some(share.live));
+            let last = before.get(&id).copied().or(is_first.then(|| share.whole()));
             let last = last.unwrap_or_default();
-            match name(id).filter(|_| self.own.len() < self.limit) {
-                Some(name) => {
-                    let mut series = Series { name, family, live: last, sums: Sums::default() };
-                    series.take_in(share);
-                    self.own.insert(id, series);
-                }
-                None => {
-                    self.others[family].take_in(last, share);
-                    self.live_others[family].insert(id, share.live);
-                }
+            if let Some(name) = name(id).filter(|_| self.own.len() < self.limit) {
+                let mut series = Series { name, family, live: last, sums: Sums::default() };
+                series.take_in(share);
+                self.own.insert(id, series);
+            } else {
+                self.others[family].take_in(last, share);
+                self.live_others[family].insert(id, share.live);
             }
         }
     }
@@ -143,8 +140,7 @@ impl Series {
 impl Sums {
     /// Adds what is there and what is gone, less what was there at the `last` walk.
     fn take_in(&mut self, last: Traffic, share: Share) {
-        let mut more = share.live;
-        more.add(share.gone);
+        let mut more = share.whole();
         more.subtract(last);
         self.total.add(more);
         self.active += share.live.flows;
@@ -155,6 +151,10 @@ impl Collector for Services {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let known = self.known();
         let shown = known.shown();
+        // Parsers take no metric without a sample.
+        if shown.is_empty() {
+            return Ok(());
+        }
         let encoder = &mut encoder;
         let gauge = |sums: &Sums| ConstGauge::new(sums.active);
         let help = "Flows of a service at the last walk through them";
@@ -243,7 +243,7 @@ mod tests {
             services.walked(&walk(walked), name);
             assert_eq!(shown(&services), expected, "{walked:?}");
         };
-        expect(&[(1, traffic(5, 50), none)], &["web1:http 5 0 0"]);
+        expect(&[(1, traffic(5, 50), traffic(9, 90))], &["web1:http 5 0 0"]);
         expect(&[(1, traffic(6, 60), none)], &["web1:http 6 1 10"]);
         expect(&[(1, traffic(2, 15), traffic(5, 55))], &["web1:http 2 2 20"]);
         // Evicted: what they carried since the last walk is lost.

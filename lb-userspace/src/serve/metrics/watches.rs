@@ -16,6 +16,10 @@ pub(super) struct WatchStates(pub(super) Watches);
 
 impl Collector for WatchStates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Parsers take no metric without a sample.
+        if self.0.states().next().is_none() {
+            return Ok(());
+        }
         let encoder = &mut encoder;
         let help = "Whether the API server answers the watch of a kind; the last state is served";
         self.show(encoder, ("watch_up", help), MetricType::Gauge, |watch| {

@@ -53,8 +53,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. Nothing is sent yet; `observer` will be told of what is.
-pub async fn client(kubeconfig: Option<&Path>, observer: Observer) -> anyhow::Result<Client> {
+/// or the Pod's service account names. Nothing is sent yet; `observer` will be told of what is, and
+/// `watches` of what is answered.
+pub async fn client(
+    kubeconfig: Option<&Path>,
+    observer: Observer,
+    watches: &Watches,
+) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|error| {
             let reason = cause(&error);
@@ -69,7 +74,7 @@ pub async fn client(kubeconfig: Option<&Path>, observer: Observer) -> anyhow::Re
     // a version that is not there for minutes, and say nothing.
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).context("make a client of the API server")?;
-    Ok(builder.with_layer(&Observed(observer)).build())
+    Ok(builder.with_layer(&Observed(observer, watches.clone())).build())
 }
 
 async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {

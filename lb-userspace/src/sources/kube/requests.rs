@@ -1,4 +1,6 @@
 //! Tells of every request to the API server. Changes none.
+//!
+//! A watch that nothing happens to says nothing: that it is up is seen here, by its request.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +10,8 @@ use axum::http::{Request, Response};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tower::{Layer, Service};
+
+use super::super::watches::Watches;
 
 /// A request that has been answered, or never will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +29,15 @@ pub struct Asked {
 /// Who is told.
 pub type Observer = Arc<dyn Fn(Asked) + Send + Sync>;
 
-/// Tells an observer of the requests that pass.
-pub(super) struct Observed(pub(super) Observer);
+/// Tells an observer of the requests that pass, and the watches that theirs were answered.
+pub(super) struct Observed(pub(super) Observer, pub(super) Watches);
 
 impl<S> Layer<S> for Observed {
     type Service = ObservedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ObservedService { inner, observer: Arc::clone(&self.0) }
+        let Self(observer, watches) = self;
+        ObservedService { inner, observer: Arc::clone(observer), watches: watches.clone() }
     }
 }
 
@@ -40,6 +45,7 @@ impl<S> Layer<S> for Observed {
 pub(super) struct ObservedService<S> {
     inner: S,
     observer: Observer,
+    watches: Watches,
 }
 
 impl<S, A, B> Service<Request<A>> for ObservedService<S>
@@ -59,8 +65,14 @@ where
         let (observer, began) = (Arc::clone(&self.observer), Instant::now());
         let method = request.method().to_string();
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let asked_for = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let watch = self.watches.of_plural(asked_for);
         let tell = move |answer: &Result<S::Response, S::Error>| {
-            let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            let status = answer.as_ref().ok().map(Response::status);
+            if let Some(watch) = watch.filter(|_| status.is_some_and(|it| it.is_success())) {
+                watch.heard();
+            }
+            let code = status.map(|status| status.as_u16());
             observer(Asked { method, host, code, took: began.elapsed() });
         };
         let answer = self.inner.call(request);
