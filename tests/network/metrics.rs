@@ -84,7 +84,7 @@ fn parsers_take_the_metrics_and_see_every_name_with_its_type() {
         ("waggle_datapath_events_total", Counter),
         ("waggle_map_entries", Gauge),
         ("waggle_map_capacity", Gauge),
-        ("waggle_services_unwritten", Gauge),
+        ("waggle_unwritten_services", Gauge),
         ("waggle_reconcile_passes_total", Counter),
         ("waggle_drift_repaired_total", Counter),
         ("waggle_interface_attached", Gauge),

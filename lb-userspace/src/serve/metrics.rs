@@ -226,7 +226,7 @@ impl Metrics {
         gauge("services", "Ports of Services in the maps, per family", &self.service_ports);
         gauge("backends", "Backends of all services in the maps", &self.backends);
         let help = "Services that are not in the maps as they should be";
-        gauge("services_unwritten", help, &self.unwritten);
+        gauge("unwritten_services", help, &self.unwritten);
         gauge("address_conflicts", "Frontends that more than one Service claims", &self.conflicts);
     }
 

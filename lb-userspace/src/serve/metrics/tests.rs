@@ -59,7 +59,7 @@ fn figures_and_counters_are_shown_under_their_names() {
             "waggle_map_capacity{map=\"SLOTS\"} 100",
             "waggle_map_entries{map=\"AFFINITY_V4\"} 8",
             "waggle_map_capacity{map=\"AFFINITY_V4\"} 90",
-            "waggle_services_unwritten 6",
+            "waggle_unwritten_services 6",
             "# TYPE waggle_datapath_events counter",
             "waggle_datapath_events_total{event=\"new_flow\"} 9",
             "# EOF",
