@@ -3,10 +3,15 @@
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
+use jiff::Timestamp;
+use lb_common::net::Family;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -19,15 +24,19 @@ use crate::datapath::bpffs;
 use crate::datapath::load::Datapath;
 use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
-use crate::flows::Collector;
-use crate::maps::kernel::{Counters, KernelMaps};
-use crate::model::Rejection;
-use crate::netlink::{self, InterfaceFilter, Network};
+use crate::flows::{Collector, Walk};
+use crate::maps::kernel::{Counters, KernelMaps, LruMaps, Names};
+use crate::model::{Kind, NamespacedName, Problem, Rejection, Subject};
+use crate::netlink::{self, InterfaceFilter, Network, Target};
 use crate::plan::Planner;
 use crate::reconcile::Reconciler;
-use crate::serve;
-use crate::serve::metrics::Metrics;
+use crate::serve::checks::Checks;
+use crate::serve::configz::configz;
+use crate::serve::health::Health;
+use crate::serve::metrics::{Live, Metrics};
+use crate::serve::{BindAddress, Server, Trouble, status};
 use crate::sources;
+use crate::sources::watches::Watches;
 use crate::store::Event;
 
 /// The shortest time between two passes: the first change of a burst is written at once, the rest
@@ -44,10 +53,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let attacher = attacher(&config)?;
     reserve_ports(&config);
     let reconciler = reconciler(&config)?;
-    let network = netlink::follow(stop).await?;
-    let metrics = metrics(&config)?;
+    let network = netlink::follow(stop.clone()).await?;
+    let metrics = Metrics::new(config.service_metrics);
     collect_flows(&config, &metrics)?;
-    let Sourced { events, complaints, task } = source(&config).await?;
+    let Sourced { events, complaints, watches, task } = source(&config, &metrics).await?;
+    let servers = Servers { config: &config, metrics: &metrics, complaints: &complaints, stop };
+    let health = servers.start(watches)?;
+    let checks = servers.checks(&health);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
         attacher,
@@ -56,6 +68,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         events,
         complaints,
         metrics,
+        health,
+        checks,
         interfaces: config.interfaces,
         start: Instant::now(),
         due: None,
@@ -76,6 +90,8 @@ struct Agent {
     /// Where rejections are told beside the log: at their objects, if the source has such a place.
     complaints: Option<mpsc::Sender<Rejection>>,
     metrics: Metrics,
+    health: Health,
+    checks: Checks,
     interfaces: InterfaceFilter,
     start: Instant,
     /// When the next pass is, if there is something to do.
@@ -101,7 +117,9 @@ impl Agent {
 
     async fn take_in_network(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
-        self.attacher.sync(&netlink::targets(&network.interfaces, &self.interfaces)).await;
+        let targets = netlink::targets(&network.interfaces, &self.interfaces);
+        self.attacher.sync(&targets).await;
+        self.show_interfaces(&targets);
         self.reconciler.planner().set_network(network);
         self.schedule();
     }
@@ -112,21 +130,62 @@ impl Agent {
         while let Ok(event) = self.events.try_recv() {
             self.reconciler.planner().apply(event);
         }
+        let planner = self.reconciler.planner();
+        self.health.set_node_eligible(planner.node_is_eligible());
+        let changes = planner.take_changes();
+        self.metrics.kube_proxy.changed(&changes);
+        self.reconciler.expect(changes.triggers);
         self.schedule();
     }
 
     fn schedule(&mut self) {
         let now = Instant::now();
+        // Until then there is nothing that could be written.
+        if self.reconciler.planner().is_synced() {
+            self.health.queued(now);
+            self.metrics.kube_proxy.queued(Timestamp::now());
+        }
         let due = self.last_pass.map_or(now, |last| now.max(last + INTERVAL));
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     fn pass(&mut self) {
+        let began = Instant::now();
         let pause = self.reconciler.pass(self.start.elapsed());
+        if self.reconciler.planner().is_synced() {
+            self.metrics.passed(began.elapsed(), pause.is_none());
+            self.tell_health();
+        }
         self.tell();
         let now = Instant::now();
         self.last_pass = Some(now);
         self.due = pause.map(|pause| now + pause);
+    }
+
+    /// What kube-proxy does after it has written, in the same order.
+    fn tell_health(&mut self) {
+        let (now, kube_proxy) = (Timestamp::now(), &self.metrics.kube_proxy);
+        for (family, triggered) in self.reconciler.take_programmed() {
+            let ago = now.duration_since(triggered).try_into().unwrap_or_default();
+            kube_proxy.programmed(family, ago);
+        }
+        for family in [Family::V4, Family::V6] {
+            if !self.reconciler.is_behind(family) {
+                self.health.updated(family, now);
+                kube_proxy.updated(family, now);
+            }
+        }
+        if let Some(checks) = self.reconciler.planner().take_health_checks() {
+            self.checks.sync(&checks);
+        }
+    }
+
+    fn show_interfaces(&mut self, targets: &BTreeMap<u32, Target>) {
+        let repaired = self.attacher.take_repaired();
+        let attached = self.attacher.attached();
+        let shown = targets.values().map(|it| (it.name.as_str(), attached.contains(&it.index)));
+        self.metrics.show_interfaces(shown, repaired);
+        self.metrics.programs.set(self.attacher.datapath().programs());
     }
 
     /// Tells others what the pass has found; none of them can hold it up.
@@ -175,22 +234,59 @@ fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
     Reconciler::restore(planner, maps).context("read the maps of an earlier run")
 }
 
-/// Metrics, served for as long as the agent runs.
-fn metrics(config: &Config) -> anyhow::Result<Metrics> {
-    let maps = Pins::new(&config.bpffs).maps();
-    let (metrics, router) = Metrics::new(Counters::from_pins(&maps).context("open the counters")?);
-    if let Some(address) = config.metrics.0 {
-        tokio::spawn(serve::run("metrics", address, router));
+/// What the agent says about itself over HTTP.
+struct Servers<'a> {
+    config: &'a Config,
+    metrics: &'a Metrics,
+    complaints: &'a Option<mpsc::Sender<Rejection>>,
+    stop: CancellationToken,
+}
+
+impl Servers<'_> {
+    /// Serves metrics and health for as long as the agent runs.
+    fn start(&self, watches: Watches) -> anyhow::Result<Health> {
+        let maps = Pins::new(&self.config.bpffs).maps();
+        let live = Live {
+            counters: Counters::from_pins(&maps).context("open the counters")?,
+            lru_maps: LruMaps::from_pins(&maps).context("open the maps of clients")?,
+            watches,
+        };
+        let metrics = self.metrics.router(live).merge(status::router(configz(self.config)));
+        let health = Health::new(Timestamp::now());
+        let answers = health.router(self.metrics.kube_proxy.clone());
+        let Config { metrics: BindAddress(at), healthz: BindAddress(healthz_at), .. } = self.config;
+        self.serve("metrics", *at, Problem::FailedToStartMetricServer, metrics);
+        self.serve("health", *healthz_at, Problem::FailedToStartProxierHealthcheck, answers);
+        Ok(health)
     }
-    Ok(metrics)
+
+    fn serve(&self, what: &'static str, at: Option<SocketAddr>, problem: Problem, router: Router) {
+        let Some(address) = at else { return };
+        let node = self.config.node_name.clone();
+        let object = Subject::Object(Kind::Node, NamespacedName::new("", &node));
+        let (complaints, deaf) = (self.complaints.clone(), self.metrics.deaf(what));
+        let trouble = Trouble { node, object, problem, complaints, deaf };
+        let server = Server { what: what.to_owned(), address, router, trouble };
+        tokio::spawn(server.run(self.stop.clone()));
+    }
+
+    fn checks(&self, health: &Health) -> Checks {
+        let deaf = self.metrics.deaf("health check");
+        Checks::new(self.config.node_name.clone(), health.clone(), self.complaints.clone(), deaf)
+    }
 }
 
 /// Removes the entries of flows that are over, beside everything else.
 fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
     let maps = Pins::new(&config.bpffs).maps();
     let collector = Collector::from_pins(&maps, config.timeouts).context("open the flows")?;
+    let names = Names::from_pins(&maps).context("open the names of services")?;
     let metrics = metrics.clone();
-    collector.start(move |walk| metrics.show_walk(walk)).context("start the thread for flows")
+    let show = move |walk: &Walk| {
+        metrics.show_walk(walk);
+        metrics.services.walked(walk, |id| names.get(id));
+    };
+    collector.start(show).context("start the thread for flows")
 }
 
 type SourceTask = JoinHandle<anyhow::Result<()>>;
@@ -199,35 +295,40 @@ type SourceTask = JoinHandle<anyhow::Result<()>>;
 struct Sourced {
     events: mpsc::Receiver<Event>,
     complaints: Option<mpsc::Sender<Rejection>>,
+    watches: Watches,
     task: SourceTask,
 }
 
-async fn source(config: &Config) -> anyhow::Result<Sourced> {
+async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
     let file = match &config.source {
         Source::Manifests(directory) => {
             let (sender, events) = mpsc::channel(EVENTS);
             let proxy_name = config.service_proxy_name.clone();
             let task = tokio::spawn(sources::files::run(directory.clone(), proxy_name, sender));
-            return Ok(Sourced { events, complaints: None, task });
+            let watches = Watches::default();
+            return Ok(Sourced { events, complaints: None, watches, task });
         }
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
-    let client = sources::kube::client(file).await?;
-    Ok(cluster(client, config))
+    let (requests, watches) = (metrics.requests.clone(), Watches::of_cluster());
+    let observer = Arc::new(move |asked| requests.count(asked));
+    let client = sources::kube::client(file, observer, &watches).await?;
+    Ok(cluster(client, watches, config))
 }
 
-fn cluster(client: kube::Client, config: &Config) -> Sourced {
+fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
     let (node_name, proxy_name) = (config.node_name.clone(), config.service_proxy_name.clone());
     let (sender, events) = mpsc::channel(EVENTS);
     let (complaints, told) = mpsc::channel(sources::kube::events::QUEUE);
     let teller = client.clone();
     tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
+    let noted = watches.clone();
     let task = tokio::spawn(async move {
-        sources::kube::run(client, proxy_name, sender).await;
+        sources::kube::run(client, proxy_name, &noted, sender).await;
         Ok(())
     });
-    Sourced { events, complaints: Some(complaints), task }
+    Sourced { events, complaints: Some(complaints), watches, task }
 }
 
 async fn ended(source: SourceTask) -> anyhow::Result<()> {

@@ -17,6 +17,9 @@ use crate::netlink::InterfaceFilter;
 use crate::plan;
 use crate::serve::BindAddress;
 
+/// The port of `/healthz` where only an address was given, as in kube-proxy.
+pub const HEALTHZ_PORT: u16 = 10_256;
+
 /// The agent's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,6 +56,10 @@ pub struct Config {
     pub order: Order,
     /// Where metrics are served.
     pub metrics: BindAddress,
+    /// Where the agent tells how it is.
+    pub healthz: BindAddress<HEALTHZ_PORT>,
+    /// How many services have metrics of their own.
+    pub service_metrics: usize,
 }
 
 impl Config {

@@ -9,16 +9,23 @@
 //!
 //! Reads no clock and does not wait: the caller says what time it is and comes back when told to.
 
+mod progress;
 #[cfg(test)]
 mod tests;
+
+pub use progress::Stranded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::maps::{MapError, Maps, ReadBack};
+use jiff::Timestamp;
+use lb_common::net::Family;
+
+use self::progress::Progress;
+use crate::maps::{MapError, Maps, PerFamily, ReadBack};
 use crate::model::{Kind, Problem, Rejection, Subject};
 use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
-use crate::store::is_api_server;
+use crate::store::{Triggers, is_api_server};
 use crate::tables::{Tables, Usage};
 
 /// The pause after a first failure; it doubles with every further one.
@@ -37,6 +44,7 @@ pub struct Reconciler<M> {
     stage: Stage,
     /// What was told since the last [`Reconciler::take_told`].
     told: Vec<Rejection>,
+    progress: Progress,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
@@ -47,6 +55,8 @@ struct Pending<T> {
     want: T,
     /// What people were told about it.
     told: Option<String>,
+    /// It does not fit: trying again mends nothing, and people have been told what does.
+    is_too_large: bool,
 }
 
 /// Numbers for metrics.
@@ -58,6 +68,10 @@ pub struct Figures {
     pub contested: usize,
     /// How full the maps are that the agent fills.
     pub usage: Usage,
+    /// How many services are not in the maps as they should be.
+    pub unwritten: usize,
+    /// Services without an endpoint where their policy wants one.
+    pub stranded: PerFamily<Stranded>,
 }
 
 #[derive(Debug)]
@@ -75,8 +89,18 @@ impl<M: Maps + ReadBack> Reconciler<M> {
     pub fn restore(planner: Planner, maps: M) -> Result<Self, MapError> {
         let tables = Tables::restore(&maps.snapshot()?, maps.capacities());
         let (pending, stage) = (BTreeMap::new(), Stage::Listing);
-        let (surroundings, told) = (None, Vec::new());
-        Ok(Self { planner, tables, maps, pending, surroundings, stage, told, failures: 0 })
+        let (surroundings, told, progress) = (None, Vec::new(), Progress::default());
+        Ok(Self {
+            planner,
+            tables,
+            maps,
+            pending,
+            surroundings,
+            stage,
+            told,
+            progress,
+            failures: 0,
+        })
     }
 }
 
@@ -111,7 +135,30 @@ impl<M: Maps> Reconciler<M> {
         self.surround();
         self.write(now);
         self.prune(now);
+        self.progress.settle(self.pending.keys());
         self.pause()
+    }
+
+    /// Whether something of `family` that could be in the maps is not there. What does not fit, and
+    /// what nobody has told yet, could not.
+    #[must_use]
+    pub fn is_behind(&self, family: Family) -> bool {
+        let waits =
+            |key: &ServiceKey, pending: &Pending<_>| key.family == family && !pending.is_too_large;
+        self.pending.iter().any(|(key, pending)| waits(key, pending))
+            || self.surroundings.as_ref().is_some_and(|pending| !pending.is_too_large)
+            || matches!(self.stage, Stage::Pruning(_))
+    }
+
+    /// When those changes of endpoints were triggered, as far as the API says so, that have come into
+    /// the maps since the last call.
+    pub fn take_programmed(&mut self) -> Vec<(Family, Timestamp)> {
+        self.progress.take_programmed()
+    }
+
+    /// These changes are to be written. Told apart from the planner's, so that metrics may count them.
+    pub fn expect(&mut self, triggers: Triggers) {
+        self.progress.expect(triggers);
     }
 
     /// What the log has been told of objects of the API, for others who want to tell it too.
@@ -126,8 +173,13 @@ impl<M: Maps> Reconciler<M> {
         for subject in self.planner.rejected() {
             *rejected.entry(subject.word()).or_default() += 1;
         }
-        let contested = self.planner.contested();
-        Figures { rejected, contested, usage: self.tables.usage() }
+        Figures {
+            rejected,
+            contested: self.planner.contested(),
+            usage: self.tables.usage(),
+            unwritten: self.pending.len(),
+            stranded: self.progress.stranded(),
+        }
     }
 
     fn plan(&mut self) {
@@ -152,9 +204,10 @@ impl<M: Maps> Reconciler<M> {
                 keep.remove(&key);
             }
         }
+        self.progress.note_plan(&key, plan.as_ref());
         let told = self.pending.remove(&key).and_then(|pending| pending.told);
         if !plan.as_ref().is_some_and(|plan| self.would_cut_off(&key, plan)) {
-            self.pending.insert(key, Pending { want: plan, told });
+            self.pending.insert(key, Pending { want: plan, told, is_too_large: false });
         }
     }
 
@@ -167,7 +220,7 @@ impl<M: Maps> Reconciler<M> {
     fn surround(&mut self) {
         if let Some(want) = self.planner.take_surroundings() {
             let told = self.surroundings.take().and_then(|pending| pending.told);
-            self.surroundings = Some(Pending { want, told });
+            self.surroundings = Some(Pending { want, told, is_too_large: false });
         }
         let Self { tables, maps, surroundings, .. } = self;
         surroundings.take_if(|pending| {
@@ -214,9 +267,10 @@ impl<M: Maps> Reconciler<M> {
 }
 
 impl<T> Pending<T> {
-    /// What to tell people about `error`, unless they were told already.
+    /// Takes `error` in. What to tell people about it, unless they were told already.
     fn news(&mut self, error: &MapError) -> Option<String> {
         let text = error.to_string();
+        self.is_too_large = matches!(error, MapError::Full { .. });
         let is_news = self.told.as_ref() != Some(&text);
         self.told = Some(text.clone());
         is_news.then_some(text)

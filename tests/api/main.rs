@@ -10,6 +10,7 @@
 
 mod burst;
 mod changes;
+mod health;
 mod kinds;
 mod random;
 mod refusals;

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::world::{PATIENCE, World, other, web, web_served_by};
 
-/// The Events as `REASON kind namespace/name (uid): note`.
+/// The warnings among the Events as `REASON kind namespace/name (uid): note`.
 fn events(world: &World) -> Vec<String> {
-    world.server().objects("events").iter().map(shown).collect()
+    let events = world.server().objects("events");
+    events.iter().filter(|event| event["type"] == "Warning").map(shown).collect()
 }
 
 fn shown(event: &Value) -> String {
@@ -45,8 +46,8 @@ fn a_service_that_loses_its_address_has_one_event_and_a_number() {
         uid(&world, "zzz")
     );
     assert_eq!(events(&world), [expected.as_str()]);
-    let event = &world.server().objects("events")[0];
-    assert_eq!(event["type"], "Warning");
+    let events_now = world.server().objects("events");
+    let event = events_now.iter().find(|event| event["type"] == "Warning").unwrap();
     assert_eq!(event["reportingController"], "waggle");
     assert_eq!(event["reportingInstance"], world.node.name);
     assert_eq!(world.metrics("waggle_address_conflicts"), ["waggle_address_conflicts 1"]);
@@ -57,7 +58,8 @@ fn a_service_that_loses_its_address_has_one_event_and_a_number() {
 
     // Another agent, or this one after a restart, has nothing to add.
     world.agent.restart(&world.node.ns);
-    world.until_asked("POST /apis/events.k8s.io/v1/namespaces/default/events", 1);
+    // One about the start, and one about the fault.
+    world.until_asked("POST /apis/events.k8s.io/v1/namespaces/default/events", 2);
     assert_eq!(events(&world), [expected.as_str()]);
 
     world.server().delete("services", "default/zzz");

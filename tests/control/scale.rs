@@ -84,6 +84,7 @@ fn slice(number: u16, hosts: impl Iterator<Item = u8>) -> (NamespacedName, Outco
         family: Family::V4,
         ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: hosts.map(endpoint).collect(),
+        triggered: None,
     };
     (name(number), Outcome::Usable(slice, vec![]))
 }

@@ -16,7 +16,7 @@ use tracing_subscriber::filter::ParseError;
 use super::detect::DetectArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
-use crate::config::{Config, Masquerade, Source, VipEcho};
+use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, VipEcho};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
 use crate::maps::Capacities;
@@ -94,6 +94,14 @@ pub struct RunArgs {
     /// Where metrics are served, at /metrics; "" serves none
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10249")]
     metrics_bind_address: BindAddress,
+    /// Where the agent tells how it is, at /healthz and /livez; 0.0.0.0 stands for all addresses of
+    /// both families, "" or 0 for none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:10256")]
+    healthz_bind_address: BindAddress<HEALTHZ_PORT>,
+    /// How many ports of Services have metrics of their own, four series each; those that come
+    /// later share one; 0 shows none
+    #[arg(long, value_name = "N", default_value = "1000")]
+    service_metrics: usize,
     #[command(flatten)]
     detect: DetectArgs,
     #[command(flatten)]
@@ -206,6 +214,8 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
+        healthz: args.healthz_bind_address,
+        service_metrics: args.service_metrics,
     })
 }
 
@@ -287,13 +297,15 @@ mod tests {
         assert_eq!(config.timeouts, Timeouts::DEFAULT);
         assert!(!config.node_name.is_empty());
         assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
+        assert_eq!(config.healthz, BindAddress(Some("0.0.0.0:10256".parse().unwrap())));
+        assert_eq!(config.service_metrics, 1000);
     }
 
     #[test]
     fn flags_reach_their_settings() {
         let config = parse(
             "--manifests m --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
-             --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address=",
+             --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address= --healthz-bind-address ::1 --service-metrics 7",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
@@ -306,6 +318,8 @@ mod tests {
         assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
         assert_eq!(config.bpffs, PathBuf::from("b"));
         assert_eq!(config.metrics, BindAddress(None));
+        assert_eq!(config.healthz, BindAddress(Some("[::1]:10256".parse().unwrap())));
+        assert_eq!(config.service_metrics, 7);
         let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
         assert!(config.plan.ignore_external_ips);
         assert_eq!(config.plan.detector, plan::Detector::None);

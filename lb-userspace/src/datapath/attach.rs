@@ -86,13 +86,14 @@ pub struct Attacher {
     method: Method,
     order: Order,
     attached: BTreeSet<u32>,
+    repaired: u64,
 }
 
 impl Attacher {
     /// Nothing is attached or detached yet.
     #[must_use]
     pub fn new(datapath: Datapath, pins: Pins, method: Method, order: Order) -> Self {
-        Self { datapath, pins, method, order, attached: BTreeSet::new() }
+        Self { datapath, pins, method, order, attached: BTreeSet::new(), repaired: 0 }
     }
 
     /// Attaches to what is in `wanted` and does not run our programs (any more), and lets go of
@@ -107,6 +108,17 @@ impl Attacher {
         if let Err(error) = self.release_all_but(wanted).await {
             tracing::warn!("cannot let go of an interface: {error:#}");
         }
+    }
+
+    /// The interfaces that run our programs, by their ifindex.
+    #[must_use]
+    pub const fn attached(&self) -> &BTreeSet<u32> {
+        &self.attached
+    }
+
+    /// From how many interfaces somebody else had removed our programs since the last call.
+    pub fn take_repaired(&mut self) -> u64 {
+        std::mem::take(&mut self.repaired)
     }
 
     /// The loaded object.
@@ -124,6 +136,7 @@ impl Attacher {
             Ok(true) => return true,
             Ok(false) => {
                 tracing::warn!(interface = %target.name, "our programs are gone, attaching again");
+                self.repaired += 1;
             }
             Err(error) => {
                 tracing::debug!(interface = %target.name, "cannot see its programs: {error:#}");

@@ -1,6 +1,7 @@
 //! Brings the kernel object in: maps first, over the pinned ones, programs when they are needed.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{MapError, MapInfo};
@@ -127,6 +128,18 @@ impl Datapath {
             program.load().map_err(|error| rejection(name, error))?;
         }
         Ok(program)
+    }
+
+    /// The programs that are loaded, by name, each as an open file of its own.
+    #[must_use]
+    pub fn programs(&self) -> Vec<(&'static str, OwnedFd)> {
+        let layers = [Layer::Ethernet, Layer::L3];
+        let names = layers.into_iter().flat_map(|it| HOOKS.map(|hook| program_name(it, hook)));
+        let open = |name| {
+            let program: &SchedClassifier = self.ebpf.program(name)?.try_into().ok()?;
+            Some((name, program.fd().ok()?.as_fd().try_clone_to_owned().ok()?))
+        };
+        names.filter_map(open).collect()
     }
 
     /// The object itself, for what reads its log.

@@ -12,7 +12,7 @@ mod tally;
 mod tests;
 
 pub use sweep::Sweep;
-pub use tally::{Stage, Tally};
+pub use tally::{Share, Stage, Tally, Traffic};
 
 use std::hash::Hash;
 use std::path::Path;

@@ -71,13 +71,24 @@ where
 
     fn visit(&mut self, entries: Vec<FlowEntry<A>>, tally: &mut Tally) -> Result<(), MapError> {
         for (key, flow) in entries {
-            tally.meet(&flow);
-            if self.is_expired(&key, &flow) {
-                self.bury(key, tally)?;
-            } else {
-                self.alone.meet(&key, &flow);
-            }
+            self.look_at(key, &flow, tally)?;
         }
+        Ok(())
+    }
+
+    /// Looks at what was read of the entry at `key`.
+    pub(super) fn look_at(
+        &mut self,
+        key: FlowKey<A>,
+        flow: &Flow<A>,
+        tally: &mut Tally,
+    ) -> Result<(), MapError> {
+        let is_expired = self.is_expired(&key, flow);
+        tally.meet(&key, flow, is_expired);
+        if is_expired {
+            return self.bury(key, tally);
+        }
+        self.alone.meet(&key, flow);
         Ok(())
     }
 

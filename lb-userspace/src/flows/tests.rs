@@ -145,6 +145,7 @@ fn check_left(entries: &[FlowEntry<Addr4>], expected: &[FlowEntry<Addr4>]) {
     assert_eq!(left, expected.iter().copied().collect());
     assert_eq!(tally.removed, (entries.len() - expected.len()) as u64);
     assert_eq!(tally.entries.values().sum::<usize>(), entries.len());
+    assert_eq!(tally.left(), expected.len());
 }
 
 #[test]
@@ -222,4 +223,35 @@ fn entries_are_told_by_what_is_known_of_their_flow() {
     let (_, tally) = swept(table(&entries));
     assert_eq!(tally.removed, 0);
     assert_eq!(tally.entries, Stage::ALL.map(|stage| (stage, 1)).into());
+}
+
+/// A walk over a flow whose entries have carried 3 and 5 packets, and whose legs repeat them.
+#[track_caller]
+fn check_share(order: [usize; 4], is_over: bool) {
+    let mut entries = masqueraded();
+    for (entry, (packets, flags)) in
+        entries.iter_mut().zip([(3, 0), (5, 0), (3, flags::LEG), (5, flags::LEG)])
+    {
+        entry.1.flags |= flags;
+        (entry.1.packets, entry.1.bytes) = (packets, 100 * packets);
+        entry.1.seen = if is_over { OLD } else { NOW };
+    }
+    let mut tally = Tally::default();
+    let mut sweep = Sweep::new(table(&entries), || NOW, Timeouts::DEFAULT);
+    for at in order {
+        let (key, flow) = entries[at];
+        sweep.look_at(key, &flow, &mut tally).unwrap();
+    }
+    let all = Traffic { flows: 1, packets: 8, bytes: 800 };
+    let (live, gone) = if is_over { (Traffic::default(), all) } else { (all, Traffic::default()) };
+    assert_eq!(tally.services[&1], Share { live, gone }, "{order:?}");
+    assert_eq!(tally.left(), if is_over { 0 } else { 4 }, "{order:?}");
+}
+
+#[test]
+fn what_a_flow_has_carried_counts_once_in_whatever_order_its_entries_are_met() {
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 1, 0]] {
+        check_share(order, true);
+        check_share(order, false);
+    }
 }

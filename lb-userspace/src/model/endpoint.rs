@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use lb_common::net::Family;
 
 use super::{NamespacedName, Protocol};
@@ -21,6 +22,18 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// Its endpoints that have an address.
     pub endpoints: Vec<Endpoint>,
+    /// The annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the pod or Service
+    /// changed for whose sake this was written last.
+    pub triggered: Option<Timestamp>,
+}
+
+impl Slice {
+    /// Whether both say the same of endpoints, whenever they were written.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let what = |it: &Self| (it.service.clone(), it.family);
+        what(self) == what(other) && self.ports == other.ports && self.endpoints == other.endpoints
+    }
 }
 
 /// A port of a slice: joined to the Service's port by name and protocol.

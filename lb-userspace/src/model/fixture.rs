@@ -50,6 +50,7 @@ pub(crate) fn slice(text: &str, service: &str, endpoints: &str) -> Slice {
         family: endpoints.first().map_or(Family::V4, |endpoint| Family::of(&endpoint.address)),
         ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints,
+        triggered: None,
     }
 }
 
@@ -90,5 +91,6 @@ pub(crate) fn node(zone: &str, address: &str) -> Node {
         zone: zone.into(),
         addresses: vec![address.parse().unwrap()],
         pod_cidrs: Vec::new(),
+        leaving: false,
     }
 }

@@ -14,4 +14,7 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<ipnet::IpNet>,
+    /// It is about to go: it has a `deletionTimestamp`, or the autoscaler's taint
+    /// `ToBeDeletedByClusterAutoscaler`.
+    pub leaving: bool,
 }

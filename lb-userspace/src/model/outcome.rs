@@ -88,6 +88,26 @@ pub enum Problem {
     AddressConflict,
     /// A map has no room for it.
     MapFull,
+    /// The health check node port of a Service is taken. In kube-proxy's words, as the next two.
+    FailedToStartServiceHealthcheck,
+    /// The port of the agent's own health is taken.
+    FailedToStartProxierHealthcheck,
+    /// The port of the metrics is taken.
+    FailedToStartMetricServer,
+}
+
+impl Problem {
+    /// What was to be done, as Events say it.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::InvalidObject | Self::AddressConflict | Self::MapFull => "Reconcile",
+            Self::FailedToStartServiceHealthcheck => "Listen",
+            Self::FailedToStartProxierHealthcheck | Self::FailedToStartMetricServer => {
+                "StartKubeProxy"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -96,6 +116,9 @@ impl fmt::Display for Problem {
             Self::InvalidObject => "InvalidObject",
             Self::AddressConflict => "AddressConflict",
             Self::MapFull => "MapFull",
+            Self::FailedToStartServiceHealthcheck => "FailedToStartServiceHealthcheck",
+            Self::FailedToStartProxierHealthcheck => "FailedToStartProxierHealthcheck",
+            Self::FailedToStartMetricServer => "FailedToStartMetricServer",
         })
     }
 }

@@ -1,10 +1,52 @@
 //! What a health check node port tells of a Service (kube-proxy-behaviour §5.1, §10.11).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use lb_common::net::Family;
 
-use crate::model::Slice;
+use super::{NodePortAddresses, NodeView};
+use crate::model::{NamespacedName, Slice};
+
+/// All health check node ports, and where they answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthChecks {
+    /// The addresses to listen at; `::` alone stands for all addresses of both families.
+    pub addresses: BTreeSet<IpAddr>,
+    /// By the Service that asks for it.
+    pub services: BTreeMap<NamespacedName, HealthCheck>,
+}
+
+/// The health check node port of a Service, and what it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The port, TCP.
+    pub port: u16,
+    /// How many endpoints of the Service are here and ready.
+    pub local_endpoints: usize,
+}
+
+impl HealthChecks {
+    /// Listens where node ports answer; tells whether that is somewhere else than before.
+    pub(super) fn listen_at(&mut self, view: &NodeView, setting: &NodePortAddresses) -> bool {
+        let addresses = match setting {
+            NodePortAddresses::All => BTreeSet::from([IpAddr::V6(Ipv6Addr::UNSPECIFIED)]),
+            _ => view.node_port_addresses.clone(),
+        };
+        let is_new = self.addresses != addresses;
+        self.addresses = addresses;
+        is_new
+    }
+
+    /// A Service has this health check now, or none; tells whether that is new.
+    pub(super) fn set(&mut self, service: &NamespacedName, check: Option<HealthCheck>) -> bool {
+        let old = match check {
+            Some(check) => self.services.insert(service.clone(), check),
+            None => self.services.remove(service),
+        };
+        old != check
+    }
+}
 
 /// How many endpoints of a Service on the node `node_name` are ready: distinct addresses over all
 /// ports. Terminating endpoints do not count, though they may still be served.

@@ -13,7 +13,7 @@ mod surroundings;
 #[cfg(test)]
 mod tests;
 
-pub use health::local_ready_endpoints;
+pub use health::{HealthCheck, HealthChecks, local_ready_endpoints};
 pub use node_ports::{BadNodePortAddresses, NodePortAddresses};
 pub use planner::Planner;
 

@@ -109,6 +109,7 @@ mod tests {
             zone: "".into(),
             addresses: list.iter().map(|ip| ip.parse().unwrap()).collect(),
             pod_cidrs: Vec::new(),
+            leaving: false,
         }
     }
 

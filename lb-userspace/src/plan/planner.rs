@@ -11,6 +11,7 @@ use lb_common::net::Family;
 
 use super::claims::{Claim, Claims};
 use super::frontends;
+use super::health::{HealthCheck, HealthChecks, local_ready_endpoints};
 use super::surroundings::surroundings;
 use super::{
     Context, NodePortAddresses, NodeView, ServiceKey, ServicePlan, Settings, Surroundings, plan,
@@ -19,7 +20,7 @@ use crate::model::{
     Kind, NamespacedName, Node, Problem, Rejection, Service, ServicePort, ServicePortName, Subject,
 };
 use crate::netlink::Network;
-use crate::store::{Event, Rejections, Store};
+use crate::store::{Changes, Event, Rejections, Store};
 
 /// Plans the services of one node.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Planner {
     view: NodeView,
     claims: Claims,
     conflicts: Rejections,
+    checks: HealthChecks,
+    checks_changed: bool,
 }
 
 impl Planner {
@@ -49,6 +52,8 @@ impl Planner {
             view: NodeView::default(),
             claims: Claims::default(),
             conflicts: Rejections::of(Problem::AddressConflict),
+            checks: HealthChecks::default(),
+            checks_changed: false,
         }
     }
 
@@ -77,6 +82,23 @@ impl Planner {
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         self.store.node()
+    }
+
+    /// Whether traffic from outside may be sent to this node.
+    #[must_use]
+    pub fn node_is_eligible(&self) -> bool {
+        self.store.node_is_eligible()
+    }
+
+    /// What has changed in the cluster since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        self.store.take_changes()
+    }
+
+    /// What health check node ports tell, if that may differ from what was last taken. It is known
+    /// only after [`changes`](Self::changes) or [`all`](Self::all).
+    pub fn take_health_checks(&mut self) -> Option<HealthChecks> {
+        std::mem::take(&mut self.checks_changed).then(|| self.checks.clone())
     }
 
     /// The plans that may differ from the last ones given, ordered by key; `None` is gone. A
@@ -141,11 +163,13 @@ impl Planner {
         let view = self.look_at_node();
         if view != self.view {
             self.view = view;
+            self.checks_changed |= self.checks.listen_at(&self.view, &self.settings.node_ports);
             dirty.extend(self.store.service_names().cloned());
         }
         let mut stale = BTreeSet::new();
         for service in &dirty {
             stale.extend(self.claim(service));
+            self.check(service);
         }
         let concerned: BTreeSet<_> = stale.iter().map(|key| key.name.service.clone()).collect();
         for service in concerned {
@@ -191,6 +215,14 @@ impl Planner {
             stale.insert(key);
         }
         stale
+    }
+
+    /// Renews what the health check node port of a Service tells, if it has one.
+    fn check(&mut self, name: &NamespacedName) {
+        let port = self.store.service(name).and_then(|service| service.health_check_node_port);
+        let count = || local_ready_endpoints(&self.store.slices(name), &self.view.name);
+        let check = port.map(|port| HealthCheck { port, local_endpoints: count() });
+        self.checks_changed |= self.checks.set(name, check);
     }
 
     fn plan(&self, key: &ServiceKey) -> (ServiceKey, Option<ServicePlan>) {

@@ -55,6 +55,7 @@ fn slice(service: &str, ip: &str) -> (NamespacedName, Outcome<Slice>) {
         family: Family::V4,
         ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: vec![endpoint],
+        triggered: None,
     };
     (name, Outcome::Usable(slice, vec![]))
 }
@@ -269,6 +270,65 @@ fn a_service_that_finds_no_room_is_told_once() {
     let usage = reconciler.figures().usage;
     assert_eq!((usage.services, usage.backends), (1, 1));
     assert_eq!(usage.maps[0], MapUsage { map: "SERVICES", entries: 1, capacity: 1 });
+    assert_eq!(reconciler.figures().unwritten, 1);
+    assert!(!reconciler.is_behind(Family::V4), "trying again is no help");
+}
+
+#[test]
+fn a_family_is_behind_while_something_of_it_is_not_written() {
+    let mut flaky = reconciler(Flaky::new(Fake::default(), 1));
+    assert!(!flaky.is_behind(Family::V4), "nobody has told it anything");
+    list(&mut flaky, &["a"]);
+    flaky.pass(Duration::ZERO);
+    assert!(flaky.is_behind(Family::V4));
+    let mut sound = reconciler(Fake::default());
+    list(&mut sound, &["a"]);
+    sound.pass(Duration::ZERO);
+    assert!(!sound.is_behind(Family::V4) && !sound.is_behind(Family::V6));
+}
+
+#[test]
+fn a_change_of_endpoints_is_programmed_once_its_service_is_written() {
+    let triggered = Timestamp::from_second(7).unwrap();
+    let triggers = |name: &str| {
+        let service = NamespacedName::new("default", name);
+        Triggers::from([((service, Family::V4), vec![triggered])])
+    };
+    let small = Capacities { services: 2, ..Capacities::default() };
+    let mut reconciler = reconciler(Fake::new(small));
+    list(&mut reconciler, &["a", "b"]);
+    reconciler.expect(triggers("a"));
+    reconciler.expect(triggers("b"));
+    reconciler.pass(Duration::ZERO);
+    assert_eq!(reconciler.take_programmed(), [(Family::V4, triggered)], "b finds no room");
+    list(&mut reconciler, &["b"]);
+    reconciler.pass(GRACE);
+    reconciler.pass(2 * GRACE);
+    assert_eq!(reconciler.take_programmed(), [(Family::V4, triggered)]);
+    assert_eq!(reconciler.take_programmed(), []);
+}
+
+#[test]
+fn services_without_the_endpoint_that_their_policy_wants_are_counted() {
+    let mut reconciler = reconciler(Fake::default());
+    list(&mut reconciler, &["a", "b"]);
+    let (name, Outcome::Usable(mut local, _)) = service("a", "10.96.0.1") else { panic!() };
+    local.internal_policy = TrafficPolicy::Local;
+    local.external_policy = TrafficPolicy::Local;
+    let put = |reconciler: &mut Reconciler<Fake>, service: &Service| {
+        let outcome = Outcome::Usable(service.clone(), vec![]);
+        reconciler.planner().apply(Event::Services(Update::Apply(name.clone(), outcome)));
+        reconciler.pass(Duration::ZERO);
+        let stranded = reconciler.figures().stranded.v4;
+        (stranded.internal, stranded.external)
+    };
+    assert_eq!(put(&mut reconciler, &local), (1, 0), "it has no external address");
+    local.external_ips.insert("192.0.2.1".parse().unwrap());
+    assert_eq!(put(&mut reconciler, &local), (1, 1));
+    local.internal_policy = TrafficPolicy::Cluster;
+    assert_eq!(put(&mut reconciler, &local), (0, 1));
+    reconciler.planner().apply(Event::Slices(Update::Replace(vec![])));
+    assert_eq!(put(&mut reconciler, &local), (0, 0), "others have no endpoint either");
 }
 
 #[test]

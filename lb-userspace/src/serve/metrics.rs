@@ -1,62 +1,139 @@
-//! `/metrics`: numbers for Prometheus, as `OpenMetrics` text.
+//! `/metrics`: numbers for Prometheus.
 //!
 //! The agent sets gauges after each pass, as atomics: a scrape never waits for it and it never for a
 //! scrape. What the programs count is read from the kernel when somebody asks.
+//!
+//! Labels have few values: kinds, maps, reasons, families, interfaces of this node; services up to a
+//! limit ([`services`]).
 
-use std::fmt;
-use std::sync::Arc;
+mod datapath;
+pub mod kube_proxy;
+mod process;
+pub mod programs;
+mod requests;
+pub mod services;
+#[cfg(test)]
+mod tests;
+mod text;
+mod watches;
+
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use lb_common::net::Family as AddressFamily;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::datapath::{DatapathEvents, MapEntries};
+use self::kube_proxy::KubeProxy;
+use self::process::Process;
+use self::programs::Programs;
+use self::requests::Requests;
+use self::services::Services;
+use self::watches::WatchStates;
 use crate::flows::{Stage, Walk};
-use crate::maps::dump::CounterRow;
-use crate::maps::kernel::Counters;
-use crate::maps::{MapError, flows_map};
+use crate::maps::flows_map;
+use crate::maps::kernel::{Counters, LruMaps};
 use crate::reconcile::Figures;
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::sources::watches::Watches;
+use crate::tables::MapUsage;
 
 /// One label and its value.
 type Label = [(&'static str, &'static str); 1];
 
+/// A gauge of seconds or of a time in seconds.
+type Seconds = Gauge<f64, AtomicU64>;
+
 /// What the agent shows of itself. Clones show the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
+    /// What kube-proxy shows as well.
+    pub kube_proxy: KubeProxy,
+    /// Requests to the API server.
+    pub requests: Requests,
+    /// What the flows of services carry.
+    pub services: Services,
+    /// The loaded programs.
+    pub programs: Programs,
     rejected: Family<Label, Gauge>,
     conflicts: Gauge,
-    services: Gauge,
+    service_ports: Gauge,
     backends: Gauge,
+    unwritten: Gauge,
+    passes: Family<Label, Counter>,
+    drift: Family<Label, Counter>,
+    interfaces: Family<[(&'static str, String); 1], Gauge>,
+    deaf: Family<Label, Gauge>,
     entries: Family<Label, Gauge>,
     capacity: Family<Label, Gauge>,
     flow_entries: Family<[(&'static str, &'static str); 2], Gauge>,
     flow_entries_removed: Family<Label, Counter>,
     flow_entries_healed: Family<Label, Counter>,
     flows_ended: Family<Label, Counter>,
-    flow_walk: Family<Label, Gauge<f64, AtomicU64>>,
+    flow_walk: Family<Label, Seconds>,
+}
+
+/// Where that is read which nobody tells.
+#[derive(Debug)]
+pub struct Live {
+    /// What the programs count.
+    pub counters: Counters,
+    /// What they fill.
+    pub lru_maps: LruMaps,
+    /// The watches of the API server.
+    pub watches: Watches,
 }
 
 impl Metrics {
-    /// All zero so far, and the routes that show them.
-    pub fn new(counters: Counters) -> (Self, Router) {
-        let metrics = Self::default();
-        let mut registry = metrics.registry();
+    /// All zero so far. Not more than `service_limit` services have series of their own.
+    #[must_use]
+    pub fn new(service_limit: usize) -> Self {
+        let new = Self {
+            kube_proxy: KubeProxy::default(),
+            requests: Requests::default(),
+            services: Services::new(service_limit),
+            programs: Programs::default(),
+            rejected: Family::default(),
+            conflicts: Gauge::default(),
+            service_ports: Gauge::default(),
+            backends: Gauge::default(),
+            unwritten: Gauge::default(),
+            passes: Family::default(),
+            drift: Family::default(),
+            interfaces: Family::default(),
+            deaf: Family::default(),
+            entries: Family::default(),
+            capacity: Family::default(),
+            flow_entries: Family::default(),
+            flow_entries_removed: Family::default(),
+            flows_ended: Family::default(),
+            flow_walk: Family::default(),
+        };
+        for result in ["done", "retry"] {
+            drop(new.passes.get_or_create(&[("result", result)]));
+        }
+        drop(new.drift.get_or_create(&[("of", "attachment")]));
+        new
+    }
+
+    /// The routes that show them.
+    pub fn router(&self, live: Live) -> Router {
+        let mut root = self.registry();
+        root.register_collector(Box::new(Process));
+        let registry = root.sub_registry_with_prefix("waggle");
+        let Live { counters, lru_maps, watches } = live;
         registry.register_collector(Box::new(DatapathEvents(move || counters.read())));
-        let router = Router::new().route("/metrics", get(scrape)).with_state(Arc::new(registry));
-        (metrics, router)
+        let lru_maps = Mutex::new(lru_maps);
+        let count = move || lru_maps.lock().unwrap_or_else(PoisonError::into_inner).usage();
+        registry.register_collector(Box::new(self.map_entries(count)));
+        registry.register_collector(Box::new(WatchStates(watches)));
+        Router::new().route("/metrics", get(text::scrape)).with_state(Arc::new(root))
     }
 
     /// Shows these figures from now on.
@@ -67,21 +144,44 @@ impl Metrics {
             self.rejected.get_or_create(&[("kind", kind)]).set(number(*count));
         }
         self.conflicts.set(number(figures.contested));
-        self.services.set(number(figures.usage.services));
+        self.service_ports.set(number(figures.usage.services));
         self.backends.set(number(figures.usage.backends));
-        for usage in &figures.usage.maps {
-            let label = [("map", usage.map)];
-            self.entries.get_or_create(&label).set(number(usage.entries));
-            self.capacity.get_or_create(&label).set(usage.capacity.into());
+        self.unwritten.set(number(figures.unwritten));
+        self.kube_proxy.stranded(&figures.stranded);
+        figures.usage.maps.iter().for_each(|usage| self.show_usage(usage));
+    }
+
+    /// A pass took so long; whether nothing is left to do.
+    pub fn passed(&self, took: Duration, is_done: bool) {
+        self.kube_proxy.synced(took);
+        let result = if is_done { "done" } else { "retry" };
+        self.passes.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// These are our interfaces, and whether our programs are attached to them. So many times in all
+    /// had somebody else removed them.
+    pub fn show_interfaces<'a>(
+        &self,
+        interfaces: impl Iterator<Item = (&'a str, bool)>,
+        repaired: u64,
+    ) {
+        self.interfaces.clear();
+        for (name, is_attached) in interfaces {
+            let label = [("interface", name.to_owned())];
+            self.interfaces.get_or_create(&label).set(is_attached.into());
         }
+        self.drift.get_or_create(&[("of", "attachment")]).inc_by(repaired);
+    }
+
+    /// How many servers of a sort do not listen although they should.
+    #[must_use]
+    pub fn deaf(&self, server: &'static str) -> Gauge {
+        self.deaf.get_or_create_owned(&[("server", server)])
     }
 
     /// Shows what this walk through the flows has met, and adds what it has removed.
     pub fn show_walk(&self, walk: &Walk) {
-        let family = match walk.family {
-            AddressFamily::V4 => "IPv4",
-            AddressFamily::V6 => "IPv6",
-        };
+        let family = family_word(walk.family);
         for stage in Stage::ALL {
             let count = walk.tally.entries.get(&stage).copied().unwrap_or_default();
             let labels = [("family", family), ("state", stage.word())];
@@ -92,28 +192,57 @@ impl Metrics {
         self.flow_entries_healed.get_or_create(&label).inc_by(walk.tally.healed);
         self.flows_ended.get_or_create(&label).inc_by(walk.tally.ended);
         self.flow_walk.get_or_create(&label).set(walk.duration.as_secs_f64());
-        let label = [("map", flows_map(walk.family))];
-        self.entries.get_or_create(&label).set(number(walk.tally.entries.values().sum()));
-        self.capacity.get_or_create(&label).set(walk.capacity.into());
+        self.show_usage(&MapUsage {
+            map: flows_map(walk.family),
+            entries: walk.tally.left(),
+            capacity: walk.capacity,
+        });
+        self.kube_proxy.walked(walk);
+    }
+
+    fn show_usage(&self, usage: &MapUsage) {
+        datapath::show_usage(usage, &self.entries, &self.capacity);
+    }
+
+    fn map_entries<F>(&self, count: F) -> MapEntries<F> {
+        MapEntries { count, entries: self.entries.clone(), capacity: self.capacity.clone() }
     }
 
     fn registry(&self) -> Registry {
-        let mut registry = Registry::with_prefix("waggle");
-        let mut family =
-            |name, help, family: &Family<_, _>| registry.register(name, help, family.clone());
-        family(
-            "rejected_objects",
-            "Objects that cannot be used now, whole or in part",
-            &self.rejected,
-        );
-        family("map_entries", "Entries in use", &self.entries);
-        family("map_capacity", "Entries there is room for", &self.capacity);
+        let mut root = Registry::default();
+        self.kube_proxy.register(root.sub_registry_with_prefix("kubeproxy"));
+        self.requests.register(&mut root);
+        let registry = root.sub_registry_with_prefix("waggle");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of the agent", build);
+        self.register_maps(registry);
+        self.register_control(registry);
+        self.register_flows(registry);
+        registry.register_collector(Box::new(self.services.clone()));
+        registry.register_collector(Box::new(self.programs.clone()));
+        root
+    }
+
+    fn register_maps(&self, registry: &mut Registry) {
         let mut gauge = |name, help, gauge: &Gauge| registry.register(name, help, gauge.clone());
-        gauge("address_conflicts", "Frontends that more than one Service claims", &self.conflicts);
-        gauge("services", "Ports of Services in the maps, per family", &self.services);
+        gauge("services", "Ports of Services in the maps, per family", &self.service_ports);
         gauge("backends", "Backends of all services in the maps", &self.backends);
-        self.register_flows(&mut registry);
-        registry
+        let help = "Services that are not in the maps as they should be";
+        gauge("unwritten_services", help, &self.unwritten);
+        gauge("address_conflicts", "Frontends that more than one Service claims", &self.conflicts);
+    }
+
+    fn register_control(&self, registry: &mut Registry) {
+        let help = "Objects that cannot be used now, whole or in part";
+        registry.register("rejected_objects", help, self.rejected.clone());
+        let help = "Passes that brought changes into the maps, by whether something was left to do";
+        registry.register("reconcile_passes", help, self.passes.clone());
+        let help = "What somebody else had changed in the kernel, and the agent has put back";
+        registry.register("drift_repaired", help, self.drift.clone());
+        let help = "Whether our programs are attached to an interface that should have them";
+        registry.register("interface_attached", help, self.interfaces.clone());
+        let help = "Servers of the agent whose port is taken by somebody else";
+        registry.register("servers_not_listening", help, self.deaf.clone());
     }
 
     fn register_flows(&self, registry: &mut Registry) {
@@ -135,139 +264,9 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-/// What the programs have counted since the maps were made.
-struct DatapathEvents<F>(F);
-
-impl<F> fmt::Debug for DatapathEvents<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatapathEvents").finish_non_exhaustive()
-    }
-}
-
-impl<F> Collector for DatapathEvents<F>
-where
-    F: Fn() -> Result<Vec<CounterRow>, MapError> + Send + Sync + 'static,
-{
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let rows = match (self.0)() {
-            Ok(rows) => rows,
-            Err(error) => {
-                tracing::warn!("the metrics lack what the programs count: {error}");
-                return Ok(());
-            }
-        };
-        let help = "What the programs met: new flows, and packets by the reason they were refused";
-        let mut metric =
-            encoder.encode_descriptor("datapath_events", help, None, MetricType::Counter)?;
-        for row in rows {
-            let label = [("event", row.name)];
-            ConstCounter::new(row.value).encode(metric.encode_family(&label)?)?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::flows::Tally;
-    use crate::tables::{MapUsage, Usage};
-
-    fn figures() -> Figures {
-        let maps = vec![MapUsage { map: "SLOTS", entries: 7, capacity: 100 }];
-        Figures {
-            rejected: [("service", 2)].into(),
-            contested: 3,
-            usage: Usage { services: 4, backends: 5, maps },
-        }
-    }
-
-    fn text(metrics: &Metrics) -> String {
-        let mut registry = metrics.registry();
-        let rows = || Ok(vec![CounterRow { name: "new_flow", value: 9 }]);
-        registry.register_collector(Box::new(DatapathEvents(rows)));
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        text
-    }
-
-    #[track_caller]
-    fn check(text: &str, lines: &[&str]) {
-        for line in lines {
-            assert!(text.lines().any(|found| found == *line), "{line} in\n{text}");
-        }
-    }
-
-    #[test]
-    fn figures_and_counters_are_shown_under_their_names() {
-        let metrics = Metrics::default();
-        metrics.show(&figures());
-        check(
-            &text(&metrics),
-            &[
-                "# TYPE waggle_rejected_objects gauge",
-                "waggle_rejected_objects{kind=\"service\"} 2",
-                "waggle_address_conflicts 3",
-                "waggle_services 4",
-                "waggle_backends 5",
-                "waggle_map_entries{map=\"SLOTS\"} 7",
-                "waggle_map_capacity{map=\"SLOTS\"} 100",
-                "# TYPE waggle_datapath_events counter",
-                "waggle_datapath_events_total{event=\"new_flow\"} 9",
-                "# EOF",
-            ],
-        );
-    }
-
-    #[test]
-    fn walks_through_flows_show_what_is_there_and_add_up_what_is_gone() {
-        let metrics = Metrics::default();
-        let mut walk = Walk {
-            family: AddressFamily::V6,
-            tally: Tally {
-                entries: [(Stage::Open, 6), (Stage::New, 1)].into(),
-                removed: 3,
-                ended: 2,
-                healed: 4,
-            },
-            capacity: 100,
-            duration: Duration::from_millis(1500),
-        };
-        metrics.show_walk(&walk);
-        walk.tally.entries.remove(&Stage::New);
-        metrics.show_walk(&walk);
-        check(
-            &text(&metrics),
-            &[
-                "waggle_flow_entries{family=\"IPv6\",state=\"open\"} 6",
-                "waggle_flow_entries{family=\"IPv6\",state=\"new\"} 0",
-                "waggle_flow_entries_removed_total{family=\"IPv6\"} 6",
-                "waggle_flow_entries_healed_total{family=\"IPv6\"} 8",
-                "waggle_flows_ended_total{family=\"IPv6\"} 4",
-                "waggle_flow_walk_seconds{family=\"IPv6\"} 1.5",
-                "waggle_map_entries{map=\"FLOWS_V6\"} 6",
-                "waggle_map_capacity{map=\"FLOWS_V6\"} 100",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_kind_with_which_nothing_is_wrong_any_more_is_not_shown() {
-        let metrics = Metrics::default();
-        metrics.show(&figures());
-        metrics.show(&Figures { rejected: [("node", 1)].into(), ..figures() });
-        let text = text(&metrics);
-        check(&text, &["waggle_rejected_objects{kind=\"node\"} 1"]);
-        assert!(!text.contains("kind=\"service\""), "{text}");
+const fn family_word(family: AddressFamily) -> &'static str {
+    match family {
+        AddressFamily::V4 => "IPv4",
+        AddressFamily::V6 => "IPv6",
     }
 }

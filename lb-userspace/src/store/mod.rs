@@ -9,12 +9,14 @@
 //! Invariants: an object equal to the one known makes nothing dirty. Slices are kept by their own
 //! name, so that endpoints may move between slices, and slices between Services.
 
+mod changes;
 mod event;
 mod nodes;
 mod rejections;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Changes, Triggers};
 pub use event::{Event, Update};
 pub use rejections::Rejections;
 
@@ -43,6 +45,7 @@ pub struct Store {
     listed: BTreeSet<Kind>,
     dirty: BTreeSet<NamespacedName>,
     networks_changed: bool,
+    changes: Changes,
     rejections: Rejections,
     origins: BTreeMap<Subject, PathBuf>,
 }
@@ -62,6 +65,7 @@ impl Store {
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             networks_changed: false,
+            changes: Changes::default(),
             rejections: Rejections::of(Problem::InvalidObject),
             origins: BTreeMap::new(),
         }
@@ -124,6 +128,13 @@ impl Store {
         self.nodes.own()
     }
 
+    /// Whether traffic from outside may be sent to this node: its Node is there and is not about to
+    /// go, or the cluster has no Nodes at all.
+    #[must_use]
+    pub fn node_is_eligible(&self) -> bool {
+        self.nodes.own_is_eligible()
+    }
+
     /// Whether some Node has this address.
     #[must_use]
     pub fn is_of_a_node(&self, address: &IpAddr) -> bool {
@@ -144,6 +155,11 @@ impl Store {
     /// addresses of the own [`node`](Self::node) changed since the last call.
     pub fn take_networks_changed(&mut self) -> bool {
         std::mem::take(&mut self.networks_changed)
+    }
+
+    /// What has changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 
     /// Makes the Services dirty that have a LoadBalancer IP at `address`: somebody got or lost it.
@@ -227,6 +243,7 @@ impl Store {
         if old == service.as_ref() {
             return;
         }
+        self.changes.services += 1;
         let before = old.map(|old| old.load_balancer_ips.clone()).unwrap_or_default();
         for address in before {
             unlink(&mut self.balanced_at, &address, &name);
@@ -240,7 +257,11 @@ impl Store {
 
     fn put_slice(&mut self, name: NamespacedName, slice: Option<Slice>) {
         let old = self.slices.get(&name);
-        if old == slice.as_ref() {
+        let is_same = match (old, &slice) {
+            (Some(old), Some(new)) => old.says_the_same(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if is_same {
             return;
         }
         let before = old.map(|slice| slice.service.clone());
@@ -251,6 +272,10 @@ impl Store {
         }
         if let Some(service) = &after {
             self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+        }
+        self.changes.slices += 1;
+        if let Some(slice) = slice.as_ref().filter(|_| self.listed.contains(&Kind::EndpointSlice)) {
+            self.changes.note_trigger(slice);
         }
         self.dirty.extend(before.into_iter().chain(after));
         put(&mut self.slices, name, slice);

@@ -15,6 +15,8 @@ use crate::model::{NamespacedName, Node};
 pub(super) struct Nodes {
     own_name: Arc<str>,
     own: Option<Node>,
+    /// The cluster has the own Node now.
+    own_is_there: bool,
     all: BTreeMap<Arc<str>, Place>,
     /// How many Nodes have an address: while a machine is replaced, two may have the same.
     holders: HashMap<IpAddr, usize>,
@@ -40,7 +42,13 @@ pub(super) struct Moved {
 
 impl Nodes {
     pub(super) fn new(own_name: &str) -> Self {
-        Self { own_name: own_name.into(), own: None, all: BTreeMap::new(), holders: HashMap::new() }
+        Self {
+            own_name: own_name.into(),
+            own: None,
+            own_is_there: false,
+            all: BTreeMap::new(),
+            holders: HashMap::new(),
+        }
     }
 
     /// The name of the own Node.
@@ -51,6 +59,13 @@ impl Nodes {
     /// The own Node, as the cluster described it last.
     pub(super) const fn own(&self) -> Option<&Node> {
         self.own.as_ref()
+    }
+
+    /// Whether traffic from outside may be sent here: the cluster has the own Node, and it is not
+    /// leaving. So may it in a cluster that never had any Node.
+    pub(super) fn own_is_eligible(&self) -> bool {
+        let stays = self.own_is_there && self.own.as_ref().is_some_and(|node| !node.leaving);
+        stays || self.all.is_empty()
     }
 
     /// The names of all Nodes.
@@ -73,6 +88,9 @@ impl Nodes {
     /// under live traffic. It keeps its addresses, too, until it has others.
     pub(super) fn put(&mut self, name: Arc<str>, mut node: Option<Node>) -> Moved {
         let is_own = name == self.own_name;
+        if is_own {
+            self.own_is_there = node.is_some();
+        }
         if is_own && node.is_none() {
             return Moved::default();
         }

@@ -1,5 +1,8 @@
 //! What the store keeps, and what it calls dirty.
 
+use jiff::Timestamp;
+use lb_common::net::Family;
+
 use super::*;
 use crate::model::fixture::{name, node, service, slice};
 
@@ -277,4 +280,51 @@ fn the_api_servers_own_service_keeps_its_last_endpoints() {
     }
     store.apply(own(".2 R r"));
     assert_eq!(addresses(&store), ["10.180.0.2"]);
+}
+
+#[test]
+fn a_node_takes_traffic_from_outside_until_it_leaves() {
+    let mut store = Store::new("n1");
+    let put = |name: &str, leaving| {
+        let node = Node { name: name.into(), leaving, ..node("", "192.0.2.1") };
+        Event::Nodes(Update::Apply(NamespacedName::new("", name), Outcome::Usable(node, vec![])))
+    };
+    let gone = || Event::Nodes(Update::Replace(vec![]));
+    assert!(store.node_is_eligible(), "in a cluster without Nodes");
+    for (event, expected) in [
+        (put("n2", false), false),
+        (put("n1", false), true),
+        (put("n2", true), true),
+        (put("n1", true), false),
+        (put("n1", false), true),
+        (Event::Nodes(Update::Delete(NamespacedName::new("", "n1"))), false),
+        (put("n1", false), true),
+        (gone(), false),
+    ] {
+        store.apply(event.clone());
+        assert_eq!(store.node_is_eligible(), expected, "{event:?}");
+    }
+}
+
+#[test]
+fn changes_are_counted_and_those_of_endpoints_say_when_they_were_triggered() {
+    let mut store = Store::new("n1");
+    let at = |second, endpoints| {
+        let triggered = Timestamp::from_second(second).ok();
+        put_slice(Slice { triggered, ..slice("d/s", "d/a", endpoints) })
+    };
+    store.apply(at(1, ".1 L r"));
+    store.apply(services(&[service("d/a", "10.96.0.1"), service("d/b", "10.96.0.2")]));
+    let expected = Changes { services: 2, slices: 1, ..Changes::default() };
+    assert_eq!(store.take_changes(), expected, "nothing of the first list says when");
+    store.apply(Event::Slices(Update::Replace(vec![])));
+    store.take_changes();
+    for event in [at(2, ".1 L r"), at(3, ".1 L r"), at(4, ".2 L r")] {
+        store.apply(event);
+    }
+    store.apply(services(&[service("d/a", "10.96.0.1")]));
+    let Changes { services, slices, triggers } = store.take_changes();
+    assert_eq!((services, slices), (1, 2), "one slice said nothing new");
+    let times = [2, 4].map(|second| Timestamp::from_second(second).unwrap());
+    assert_eq!(triggers, [((name("d/a"), Family::V4), times.to_vec())].into());
 }

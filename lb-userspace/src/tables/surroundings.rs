@@ -40,6 +40,24 @@ impl Around {
         }
     }
 
+    /// How many prefixes of clients there are.
+    pub(super) fn clients(&self, family: Family) -> usize {
+        self.clients.keys().filter(|net| is_of(family, &net.addr())).count()
+    }
+
+    /// How many prefixes of ClusterIPs there are, as far as is known.
+    pub(super) fn cidrs(&self, family: Family) -> usize {
+        match &self.cidrs[family] {
+            State::Is(nets) => nets.len(),
+            State::Absent | State::Unknown => 0,
+        }
+    }
+
+    /// How many interfaces there are.
+    pub(super) fn interfaces(&self) -> usize {
+        self.interfaces.len()
+    }
+
     /// Makes the maps hold `want`; the first error comes back, and stops nothing else.
     pub(super) fn apply<M: Maps>(
         &mut self,

@@ -1,10 +1,12 @@
 //! How full the maps are, by the bookkeeping: no map is read.
 
-use lb_common::abi::map;
+use lb_common::abi::{capacity, map};
 use lb_common::net::Family;
 
 use super::Tables;
-use crate::maps::{backends_map, frontends_map};
+use crate::maps::{
+    addresses_map, backends_map, clients_map, frontends_map, service_cidrs_map, source_ranges_map,
+};
 
 /// How much there is in the maps that are filled from plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct MapUsage {
 }
 
 impl Tables {
-    /// How full the maps are now. Costs the same however much they hold.
+    /// How full the maps are now. Costs next to nothing, however much they hold.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let (room, services) = (self.capacities, self.service_ids.taken());
@@ -37,13 +39,23 @@ impl Tables {
         let mut maps = vec![
             usage(map::SERVICES, services, room.services - 1),
             usage(map::SLOTS, self.slots.taken() as usize, room.slots),
+            usage(map::SERVICE_NAMES, services, room.services),
+            usage(map::INTERFACES, self.around.interfaces(), capacity::INTERFACES),
         ];
         let mut backends = 0;
         for family in [Family::V4, Family::V6] {
             let taken = self.backend_ids[family].taken();
             backends += taken;
-            maps.push(usage(frontends_map(family), self.frontends[family].len(), room.frontends));
-            maps.push(usage(backends_map(family), taken, room.backends - 1));
+            let (frontends, ranges) = (&self.frontends[family], self.source_ranges[family]);
+            let (clients, cidrs) = (self.around.clients(family), self.around.cidrs(family));
+            maps.extend([
+                usage(frontends_map(family), frontends.len(), room.frontends),
+                usage(addresses_map(family), frontends.addresses(), room.frontends),
+                usage(backends_map(family), taken, room.backends - 1),
+                usage(source_ranges_map(family), ranges as usize, room.source_ranges),
+                usage(clients_map(family), clients, room.clients),
+                usage(service_cidrs_map(family), cidrs, capacity::SERVICE_CIDRS),
+            ]);
         }
         Usage { services, backends, maps }
     }

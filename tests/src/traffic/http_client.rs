@@ -4,6 +4,7 @@
 //! them), one connection for many requests, and no retries that nobody asked for. It understands the
 //! answers of the lab's own server and of the agent, with a length or until the end of the stream.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -23,6 +24,8 @@ use crate::lab::Namespace;
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// The body, whole.
     pub body: Vec<u8>,
     /// The server's name; empty if the body is no greeting of an [`super::HttpServer`].
@@ -71,7 +74,12 @@ impl Connection {
 
     /// Asks for `path` and reads the whole answer; the connection stays open.
     pub fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.send("GET", path, "", b"")
+        self.get_with(path, "")
+    }
+
+    /// The same with more headers, each with its line end.
+    pub fn get_with(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
+        self.send("GET", path, headers, b"")
     }
 
     /// Posts `body` to `path` and reads the whole answer; the connection stays open.
@@ -95,7 +103,8 @@ impl Connection {
     /// Asks for the first `length` bytes of the lab's stream; an error unless just those come.
     pub fn receive_stream(&mut self, length: u64) -> io::Result<()> {
         self.ask(&format!("/stream/{length}"))?;
-        let (200, Some(announced)) = self.head()? else { return Err(invalid("no stream")) };
+        let (200, headers) = self.head()? else { return Err(invalid("no stream")) };
+        let Some(announced) = length_of(&headers)? else { return Err(invalid("no stream")) };
         let mut buffer = vec![0; announced.clamp(1, 256 << 10)];
         for offset in (0..length).step_by(buffer.len()) {
             let left = usize::try_from(length - offset).unwrap_or(usize::MAX);
@@ -120,11 +129,13 @@ impl Connection {
 
     /// Reads one answer.
     pub fn receive(&mut self) -> io::Result<Answer> {
-        let (status, length) = self.head()?;
+        let (status, headers) = self.head()?;
+        let length = length_of(&headers)?;
         let body = self.body(length)?;
         let greeting = serde_json::from_slice::<Greeting>(&body).ok();
         Ok(Answer {
             status,
+            headers,
             body,
             seen_peer: greeting.as_ref().map(|greeting| greeting.peer),
             name: greeting.map(|greeting| greeting.name).unwrap_or_default(),
@@ -166,20 +177,15 @@ impl Connection {
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())
     }
 
-    /// Reads what stands before an answer's body: the status, and how long the body says it is.
-    fn head(&mut self) -> io::Result<(u16, Option<usize>)> {
+    /// Reads what stands before an answer's body: the status and the headers.
+    fn head(&mut self) -> io::Result<(u16, BTreeMap<String, String>)> {
         let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| invalid("an answer without a status"))?;
-        let mut length = None;
+        let mut headers = BTreeMap::new();
         loop {
-            let header = self.line()?.to_ascii_lowercase();
-            if header.is_empty() {
-                return Ok((status, length));
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length =
-                    Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
-            }
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else { return Ok((status, headers)) };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
     }
 
@@ -221,6 +227,12 @@ async fn connect(
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??
         .into_std()
+}
+
+/// How long an answer's body says it is.
+fn length_of(headers: &BTreeMap<String, String>) -> io::Result<Option<usize>> {
+    let length = headers.get("content-length").map(|length| length.parse());
+    length.transpose().map_err(|_| invalid("a length that is no number"))
 }
 
 fn invalid(what: &str) -> io::Error {

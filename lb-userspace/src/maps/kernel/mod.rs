@@ -9,6 +9,8 @@ mod counters;
 mod events;
 mod family;
 mod flows;
+mod lru;
+mod names;
 mod prefixes;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,8 @@ mod tests;
 pub use counters::Counters;
 pub use events::{Events, ListenError};
 pub use flows::KernelFlows;
+pub use lru::LruMaps;
+pub use names::Names;
 
 use std::fmt;
 use std::path::Path;

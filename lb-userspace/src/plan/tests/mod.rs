@@ -2,6 +2,7 @@
 
 mod claims;
 mod frontends;
+mod health;
 mod lists;
 mod planner;
 mod surroundings;

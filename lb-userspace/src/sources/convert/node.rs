@@ -7,6 +7,8 @@ use super::{keep_good, label, name};
 use crate::model::{Node, Outcome};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// What the cluster autoscaler puts on a Node that it is about to delete.
+const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// A Node; addresses and pod CIDRs that cannot be read are left out.
 #[must_use]
@@ -21,7 +23,13 @@ pub fn node(node: &api::Node) -> Outcome<Node> {
     let pod_cidrs = pod_cidrs(node).map(|cidr| prefix(cidr).map_err(|e| format!("pod CIDR: {e}")));
     let pod_cidrs = keep_good(pod_cidrs, &mut problems);
     let zone = label(&node.metadata, ZONE).unwrap_or_default().into();
-    Outcome::Usable(Node { name: name(&node.metadata).name, zone, addresses, pod_cidrs }, problems)
+    let (name, leaving) = (name(&node.metadata).name, is_leaving(node));
+    Outcome::Usable(Node { name, zone, addresses, pod_cidrs, leaving }, problems)
+}
+
+fn is_leaving(node: &api::Node) -> bool {
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    node.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == LEAVING)
 }
 
 /// `podCIDRs`, or the older `podCIDR`.

@@ -12,6 +12,7 @@ use crate::model::{Endpoint, NamespacedName, Outcome, Slice, SlicePort};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const HEADLESS: &str = "service.kubernetes.io/headless";
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// An EndpointSlice; ports and endpoints that cannot be used are left out.
 #[must_use]
@@ -34,7 +35,11 @@ pub fn slice(slice: &api::EndpointSlice) -> Outcome<Slice> {
     let ports = keep_good(slice.ports.iter().flatten().map(slice_port), &mut problems);
     let endpoints = slice.endpoints.iter().map(|e| endpoint(e, family));
     let endpoints = keep_good(endpoints, &mut problems);
-    Outcome::Usable(Slice { name: own_name, service, family, ports, endpoints }, problems)
+    let name = own_name;
+    // Only told in metrics: one that cannot be read is no problem of the slice.
+    let annotations = slice.metadata.annotations.as_ref();
+    let triggered = annotations.and_then(|all| all.get(TRIGGERED)).and_then(|at| at.parse().ok());
+    Outcome::Usable(Slice { name, service, family, ports, endpoints, triggered }, problems)
 }
 
 /// A port. The API server gives a port without name the empty name; manifests get the same.

@@ -1,4 +1,5 @@
-//! Events: what cannot be used is told to people who look at the object.
+//! Events: what cannot be used is told to people who look at the object, and that the agent has
+//! started to those who look at the Node.
 //!
 //! Every agent of the cluster finds the same faults. So the name of an Event follows from what it
 //! says: the first agent creates it, and to all others it exists already, which is just as well.
@@ -6,7 +7,7 @@
 //! Best effort. What is told here was logged before; an Event that the API server does not take is
 //! a line at debug level, and what does not fit into the queue is left out. Nothing waits for it.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -42,8 +43,11 @@ const LONGEST_NOTE: usize = 1024;
 /// The longest name of an object, in bytes (RFC 1123 subdomain).
 const LONGEST_NAME: usize = 253;
 
-/// Tells what is received as Events of `node_name`, until nobody sends any more.
+/// Tells of the start, and what is received, as Events of `node_name`, until nobody sends any more.
 pub async fn run(client: Client, node_name: &str, mut rejections: mpsc::Receiver<Rejection>) {
+    if let Err(error) = publish_start(&client, node_name).await {
+        debug!("no Event about the start: {error:#}");
+    }
     while let Some(rejection) = rejections.recv().await {
         // A file is no object of the cluster.
         let Subject::Object(kind, name) = &rejection.object else { continue };
@@ -52,6 +56,15 @@ pub async fn run(client: Client, node_name: &str, mut rejections: mpsc::Receiver
         }
         sleep(PAUSE).await;
     }
+}
+
+/// At the Node, as kube-proxy tells it.
+async fn publish_start(client: &Client, node_name: &str) -> anyhow::Result<()> {
+    let node = NamespacedName::new("", node_name);
+    let Some(node) = reference(client, Kind::Node, &node).await? else { return Ok(()) };
+    let event = start_event(node, node_name, Timestamp::now());
+    let api = Api::namespaced(client.clone(), NAMESPACE_OF_THE_REST);
+    api.create(&PostParams::default(), &event).await.map(drop).context("create it")
 }
 
 async fn publish(
@@ -105,17 +118,38 @@ fn resource(kind: Kind) -> ApiResource {
 }
 
 fn event(object: ObjectReference, rejection: &Rejection, node_name: &str, now: Timestamp) -> Event {
+    // The same on every node for the same object and the same words.
+    let fault = (&object.kind, &object.uid, rejection.problem, &rejection.reason);
+    let name = event_name(&object, fault);
+    Event {
+        type_: Some("Warning".to_owned()),
+        reason: Some(rejection.problem.to_string()),
+        action: Some(rejection.problem.action().to_owned()),
+        note: Some(shortened(&rejection.reason, LONGEST_NOTE).to_owned()),
+        ..event_about(object, name, node_name, now)
+    }
+}
+
+/// Every start is an Event of its own.
+fn start_event(node: ObjectReference, node_name: &str, now: Timestamp) -> Event {
+    let name = event_name(&node, now.as_nanosecond());
+    Event {
+        type_: Some("Normal".to_owned()),
+        reason: Some("Starting".to_owned()),
+        action: Some("StartKubeProxy".to_owned()),
+        note: Some(format!("waggle {} has started", env!("CARGO_PKG_VERSION"))),
+        ..event_about(node, name, node_name, now)
+    }
+}
+
+fn event_about(object: ObjectReference, name: String, node_name: &str, now: Timestamp) -> Event {
     let namespace = object.namespace.as_deref().unwrap_or(NAMESPACE_OF_THE_REST);
     Event {
         metadata: ObjectMeta {
-            name: Some(event_name(&object, rejection)),
+            name: Some(name),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
-        type_: Some("Warning".to_owned()),
-        reason: Some(rejection.problem.to_string()),
-        action: Some("Reconcile".to_owned()),
-        note: Some(shortened(&rejection.reason, LONGEST_NOTE).to_owned()),
         regarding: Some(object),
         reporting_controller: Some(REPORTER.to_owned()),
         reporting_instance: Some(shortened(node_name, 128).to_owned()),
@@ -124,10 +158,10 @@ fn event(object: ObjectReference, rejection: &Rejection, node_name: &str, now: T
     }
 }
 
-/// The same on every node for the same object and the same words.
-fn event_name(object: &ObjectReference, rejection: &Rejection) -> String {
+/// The name of the object, and a hash of what tells this Event from others about it.
+fn event_name(object: &ObjectReference, what: impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
-    (&object.kind, &object.uid, rejection.problem, &rejection.reason).hash(&mut hasher);
+    what.hash(&mut hasher);
     let hash = format!(".{:016x}", hasher.finish());
     let name = object.name.as_deref().unwrap_or_default();
     let name = shortened(name, LONGEST_NAME - hash.len()).trim_end_matches(['.', '-']);
@@ -176,6 +210,18 @@ mod tests {
         assert_eq!(one.metadata.namespace.as_deref(), Some("shop"));
         assert_eq!(one.reason.as_deref(), Some("AddressConflict"));
         assert_eq!(one.reporting_instance.as_deref(), Some("node1"));
+    }
+
+    #[test]
+    fn every_start_has_an_event_at_the_node() {
+        let node = || ObjectReference { namespace: None, ..object("node1", "1") };
+        let at = |second| start_event(node(), "node1", Timestamp::from_second(second).unwrap());
+        let event = at(1);
+        assert_eq!(event.type_.as_deref(), Some("Normal"));
+        assert_eq!(event.reason.as_deref(), Some("Starting"));
+        assert_eq!(event.action.as_deref(), Some("StartKubeProxy"));
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
+        assert_ne!(event.metadata.name, at(2).metadata.name);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod events;
 mod guarded;
+pub mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use futures::future::join4;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::runtime::utils::Backoff as _;
@@ -38,8 +40,10 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::guarded::Guarded;
+use self::requests::{Observed, Observer};
 use super::convert;
-use crate::model::{NamespacedName, Outcome};
+use super::watches::{Watch, Watches};
+use crate::model::{Kind, NamespacedName, Outcome};
 use crate::store::{Event, Update};
 
 /// The longest pause after an error.
@@ -49,8 +53,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. Nothing is sent yet.
-pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+/// or the Pod's service account names. Nothing is sent yet; `observer` will be told of what is, and
+/// `watches` of what is answered.
+pub async fn client(
+    kubeconfig: Option<&Path>,
+    observer: Observer,
+    watches: &Watches,
+) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|error| {
             let reason = cause(&error);
@@ -64,7 +73,8 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
     // a version that is not there for minutes, and say nothing.
     config.default_retry = false;
-    Client::try_from(config).context("make a client of the API server")
+    let builder = ClientBuilder::try_from(config).context("make a client of the API server")?;
+    Ok(builder.with_layer(&Observed(observer, watches.clone())).build())
 }
 
 async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
@@ -74,7 +84,13 @@ async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
 
 /// Sends what the API server says until nobody receives any more. Of the Services only those of the
 /// proxy called `proxy_name`; without a name, those that are of no named proxy.
-pub async fn run(client: Client, proxy_name: Option<Arc<str>>, events: mpsc::Sender<Event>) {
+/// How the watches are doing is noted in `watches`.
+pub async fn run(
+    client: Client,
+    proxy_name: Option<Arc<str>>,
+    watches: &Watches,
+    events: mpsc::Sender<Event>,
+) {
     let all = watcher::Config::default;
     let proxy_name = proxy_name.as_deref();
     let services = Wanted {
@@ -83,21 +99,29 @@ pub async fn run(client: Client, proxy_name: Option<Arc<str>>, events: mpsc::Sen
             .labels(&convert::service_selector(proxy_name)),
         convert: |object: &Service| convert::service_of(proxy_name, object),
         wrap: Event::Services,
+        state: watches.of(Kind::Service),
         optional: false,
     };
     let slices = Wanted {
         selection: all().labels("!service.kubernetes.io/headless"),
         convert: convert::slice,
         wrap: Event::Slices,
+        state: watches.of(Kind::EndpointSlice),
         optional: false,
     };
-    let nodes =
-        Wanted { selection: all(), convert: convert::node, wrap: Event::Nodes, optional: false };
+    let nodes = Wanted {
+        selection: all(),
+        convert: convert::node,
+        wrap: Event::Nodes,
+        state: watches.of(Kind::Node),
+        optional: false,
+    };
     // Clusters before 1.33 do not have them.
     let cidrs = Wanted {
         selection: all(),
         convert: convert::service_cidr,
         wrap: Event::ServiceCidrs,
+        state: watches.of(Kind::ServiceCidr),
         optional: true,
     };
     let watches = join4(
@@ -117,6 +141,8 @@ struct Wanted<C, T> {
     selection: watcher::Config,
     convert: C,
     wrap: fn(Update<T>) -> Event,
+    /// Where it is noted how that goes.
+    state: Arc<Watch>,
     /// An API server that does not know the kind has no object of it.
     optional: bool,
 }
@@ -139,19 +165,26 @@ where
         let mut next = None;
         match event {
             Ok(event) => {
-                pauses.note(&event);
+                if pauses.note(&event) {
+                    wanted.state.heard();
+                }
                 update = list.take_in(event, |object| outcome(object, &wanted.convert));
-                is_listed |= matches!(update, Some(Update::Replace(_)));
+                if matches!(update, Some(Update::Replace(_))) {
+                    is_listed = true;
+                    wanted.state.listed();
+                }
             }
             Err(error) if wanted.optional && !is_listed && is_withheld(&error) => {
                 if !std::mem::replace(&mut is_told, true) {
                     info!("going on without {plural}: {}", reason(&error, &plural));
                 }
+                wanted.state.heard();
                 update = Some(Update::Replace(Vec::new()));
                 next = Some((BEFORE_NEXT_VERSION, Some(ListSemantic::Any)));
             }
             Err(error) => {
                 warn!("cannot follow {plural}, trying again: {}", reason(&error, &plural));
+                wanted.state.failed();
                 // Behind a server that lags, any version may be older than what we have seen.
                 let begin_anew = is_lost(&error).then_some(ListSemantic::MostRecent);
                 next = Some((pauses.after(&error), begin_anew));
@@ -184,11 +217,14 @@ fn list_as(selection: &watcher::Config, semantic: ListSemantic) -> watcher::Conf
 struct Pauses(DefaultBackoff);
 
 impl Pauses {
-    /// The watcher announces a list before it asks for it; everything else is an answer.
-    fn note<K>(&mut self, event: &watcher::Event<K>) {
-        if !matches!(event, watcher::Event::Init) {
+    /// Whether the API server was heard: the watcher announces a list before it asks for it;
+    /// everything else is an answer.
+    fn note<K>(&mut self, event: &watcher::Event<K>) -> bool {
+        let is_answer = !matches!(event, watcher::Event::Init);
+        if is_answer {
             self.0.reset();
         }
+        is_answer
     }
 
     /// That a version is gone is an answer as well: the server is well enough to be asked for a list.

@@ -192,7 +192,7 @@ fn follow(requests: &Requests, refusal: fn() -> String) -> (JoinHandle<()>, mpsc
     let config = Config::new(serve(requests, refusal).parse().unwrap());
     let client = Client::try_from(config).unwrap();
     let (sender, events) = mpsc::channel(16);
-    (tokio::spawn(async move { run(client, None, sender).await }), events)
+    (tokio::spawn(async move { run(client, None, &Watches::default(), sender).await }), events)
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -276,7 +276,11 @@ fn a_watch_begins_anew_when_its_version_is_gone_or_not_there_yet() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_kubeconfig_that_does_not_exist_is_named() {
-    let error = client(Some(Path::new("/nonexistent/kubeconfig"))).await.err().unwrap();
+    let error =
+        client(Some(Path::new("/nonexistent/kubeconfig")), Arc::new(|_| {}), &Watches::default())
+            .await
+            .err()
+            .unwrap();
     let expected = "read the kubeconfig /nonexistent/kubeconfig: No such file or directory";
     assert!(error.to_string().starts_with(expected), "{error}");
 }

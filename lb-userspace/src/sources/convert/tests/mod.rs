@@ -159,15 +159,28 @@ fn a_node_has_its_internal_addresses_before_its_external_ones() {
             {"type": "InternalIP", "address": "nonsense"},
         ]},
     });
-    let Node { name, zone, addresses, pod_cidrs } =
+    let Node { name, zone, addresses, pod_cidrs, leaving } =
         left_out(node(&serde_json::from_value(value).unwrap()), "\"nonsense\"");
     assert_eq!((&*name, &*zone), ("n1", "a"));
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.168.0.2", "203.0.113.1"]);
-    assert_eq!(pod_cidrs.len(), 2);
+    assert_eq!((pod_cidrs.len(), leaving), (2, false));
     let bare =
         good(node(&serde_json::from_value(json!({"spec": {"podCIDR": "10.0.0.0/24"}})).unwrap()));
     assert_eq!((&*bare.zone, bare.pod_cidrs.len()), ("", 1));
+}
+
+#[test]
+fn a_node_that_is_about_to_go_is_leaving() {
+    let taint = |key: &str| json!({"spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}});
+    for (value, expected) in [
+        (json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), true),
+        (taint("ToBeDeletedByClusterAutoscaler"), true),
+        (taint("node.kubernetes.io/unschedulable"), false),
+    ] {
+        let node = good(node(&serde_json::from_value(value.clone()).unwrap()));
+        assert_eq!(node.leaving, expected, "{value}");
+    }
 }
 
 #[test]
