@@ -196,13 +196,14 @@ fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
 type SourceTask = JoinHandle<anyhow::Result<()>>;
 
 /// A running source.
-struct Sourced {
-    events: mpsc::Receiver<Event>,
+pub(crate) struct Sourced {
+    pub(crate) events: mpsc::Receiver<Event>,
     complaints: Option<mpsc::Sender<Rejection>>,
     task: SourceTask,
 }
 
-async fn source(config: &Config) -> anyhow::Result<Sourced> {
+/// Starts the source that the settings name.
+pub(crate) async fn source(config: &Config) -> anyhow::Result<Sourced> {
     let file = match &config.source {
         Source::Manifests(directory) => {
             let (sender, events) = mpsc::channel(EVENTS);
@@ -213,7 +214,7 @@ async fn source(config: &Config) -> anyhow::Result<Sourced> {
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
-    let client = sources::kube::client(file).await?;
+    let client = sources::kube::client(file, config.api_server.clone()).await?;
     Ok(cluster(client, config))
 }
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::http::Uri;
 use lb_common::abi::settings::masquerade;
 use lb_common::decide::state::Timeouts;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub bpffs: PathBuf,
     /// Where Services come from.
     pub source: Source,
+    /// Where the API server is, whatever the source says.
+    pub api_server: Option<Uri>,
     /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are
     /// ours; `None`: only those without the label.
     pub service_proxy_name: Option<Arc<str>>,

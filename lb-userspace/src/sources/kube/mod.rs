@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use axum::http::Uri;
 use futures::StreamExt as _;
 use futures::future::join4;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -49,8 +50,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. Nothing is sent yet.
-pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+/// or the Pod's service account names. `server` is where it is, if that is not where they say.
+/// Nothing is sent yet.
+pub async fn client(kubeconfig: Option<&Path>, server: Option<Uri>) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|error| {
             let reason = cause(&error);
@@ -61,6 +63,9 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
         })?,
         None => Config::infer().await.context("find the API server; give --kubeconfig")?,
     };
+    if let Some(server) = server {
+        config.cluster_url = server;
+    }
     // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
     // a version that is not there for minutes, and say nothing.
     config.default_retry = false;

@@ -276,7 +276,7 @@ fn a_watch_begins_anew_when_its_version_is_gone_or_not_there_yet() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_kubeconfig_that_does_not_exist_is_named() {
-    let error = client(Some(Path::new("/nonexistent/kubeconfig"))).await.err().unwrap();
+    let error = client(Some(Path::new("/nonexistent/kubeconfig")), None).await.err().unwrap();
     let expected = "read the kubeconfig /nonexistent/kubeconfig: No such file or directory";
     assert!(error.to_string().starts_with(expected), "{error}");
 }
