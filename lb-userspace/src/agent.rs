@@ -160,7 +160,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
 /// Without it the agent works too: only a socket and a flow may want the same port one day.
 fn reserve_ports(config: &Config) {
     let wanted = config.reserve_ports.then_some(config.masquerade_ports);
-    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), wanted) {
+    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), &config.sysctls, wanted) {
         tracing::warn!(
             ports = %config.masquerade_ports,
             "sockets of this node are not kept off the masquerade ports: {error:#}; reserve them in \

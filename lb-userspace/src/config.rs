@@ -23,6 +23,8 @@ use crate::serve::BindAddress;
 pub struct Config {
     /// The BPF file system under which everything is pinned.
     pub bpffs: PathBuf,
+    /// `/proc/sys`, or where that can be written.
+    pub sysctls: PathBuf,
     /// Where Services come from.
     pub source: Source,
     /// Where the API server is, whatever the source says.

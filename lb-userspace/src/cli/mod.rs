@@ -51,6 +51,9 @@ pub struct Global {
     /// The BPF file system under which maps and links are pinned
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", default_value = "/sys/fs/bpf")]
     bpffs: PathBuf,
+    /// Where /proc/sys can be written: in a pod it cannot, so its host's is mounted elsewhere
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", default_value = "/proc/sys")]
+    sysctls: PathBuf,
     /// How results are printed
     #[arg(short, long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT", default_value = "table")]
     output: Format,

@@ -226,6 +226,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     };
     Ok(Config {
         bpffs: global.bpffs.clone(),
+        sysctls: global.sysctls.clone(),
         source: source(args.manifests, args.kubeconfig),
         api_server: args.api_server,
         service_proxy_name: args.service_proxy_name.map(Into::into),
