@@ -11,7 +11,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* The settings of the agent: what the user wants, and what other values ask for. */ -}}
 {{- define "waggle.config" -}}
-{{- $own := dict "sysctls" "/host/proc/sys" }}
+{{- $own := dict }}
 {{- if .Values.metrics.expose }}
 {{- $_ := set $own "metrics-bind-address" (printf "0.0.0.0:%d" (int .Values.metrics.port)) }}
 {{- end }}
