@@ -10,6 +10,7 @@
 
 mod burst;
 mod changes;
+mod deployed;
 mod kinds;
 mod random;
 mod refusals;

@@ -17,6 +17,7 @@ mod overlay;
 mod pair;
 mod pmtu;
 mod policies;
+mod privileges;
 mod reject;
 mod reuse;
 mod services;

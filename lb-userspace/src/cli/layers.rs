@@ -131,7 +131,6 @@ fn of_environment(
         let name = format!("WAGGLE_{}", flag.replace('-', "_").to_uppercase());
         // How charts hand in the name of the node, ours and those of others.
         let usual = (flag == "node-name").then_some("NODE_NAME");
-        let names = [Some(name.as_str()), usual].into_iter().flatten();
         let mut names = [Some(name.as_str()), usual].into_iter().flatten();
         let (name, value) = names.find_map(|name| Some((name.to_owned(), variable(name)?)))?;
         Some(Setting { origin: name, flag, value })
