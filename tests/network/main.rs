@@ -18,6 +18,7 @@ mod pair;
 mod pmtu;
 mod policies;
 mod privileges;
+mod rehearsal;
 mod reject;
 mod reuse;
 mod services;

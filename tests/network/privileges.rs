@@ -192,7 +192,7 @@ fn the_daemon_sets_capabilities_and_mounts_are_enough() {
 #[test]
 fn none_of_the_capabilities_can_be_left_out() {
     for capability in Pod::of_the_manifest().capabilities() {
-        let (mut cluster, ..) = contained(&capability);
+        let (mut cluster, _pod, _files) = contained(&capability);
         cluster.agent.wait_ended(PATIENCE);
         let printed = cluster.agent.printed();
         assert!(printed.contains("waggle: "), "without {capability}: {printed}");

@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
+use aya::programs::SchedClassifier;
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::SchedClassifier;
 use lb_common::abi::flow::Hook;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
