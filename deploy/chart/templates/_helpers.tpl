@@ -9,11 +9,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{- /* The settings of the agent: what the user wants, and what other values ask for. */ -}}
-{{- define "waggle.config" -}}
-{{- $own := dict }}
-{{- if .Values.metrics.expose }}
-{{- $_ := set $own "metrics-bind-address" (printf "0.0.0.0:%d" (int .Values.metrics.port)) }}
-{{- end }}
-{{- toYaml (mergeOverwrite $own (deepCopy .Values.config)) }}
+{{- /* Where the settings lie. A file of kube-proxy names its kubeconfig where kube-proxy has it. */ -}}
+{{- define "waggle.directory" -}}
+{{ if .Values.kubeProxyConfigMap.name }}/var/lib/kube-proxy{{ else }}/etc/waggle{{ end }}
 {{- end }}
