@@ -71,7 +71,8 @@ struct Group {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Alert {
-    alert: String,
+    #[serde(rename = "alert")]
+    name: String,
     expr: String,
     #[serde(rename = "for")]
     lasting: String,

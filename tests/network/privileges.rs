@@ -2,7 +2,7 @@
 //!
 //! The container is built by hand: a root directory of its own, read-only, with a read-only /proc/sys
 //! and /sys as runtimes make them, the volumes of the manifest, and a bounding set of its
-//! capabilities. What a runtime adds on top, seccomp and AppArmor, is not here.
+//! capabilities. What a runtime adds on top, seccomp and `AppArmor`, is not here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn script(
         bind(&pod.source(mount, files, bpffs), &mount.mount_path, is_read_only);
     }
     let kept = pod.capabilities().into_iter().filter(|name| name != without);
-    let kept = kept.map(|name| format!(",+{name}")).collect::<String>();
+    let kept = kept.fold("-all".to_owned(), |set, name| set + ",+" + &name);
     let environment = pod.container.env.iter().flatten().map(|variable| {
         let value = variable.value.as_deref().unwrap_or(&node.name);
         format!("{}={value} ", variable.name)
@@ -125,7 +125,7 @@ fn script(
         "mount -o remount,ro $root".to_owned(),
         format!(
             "exec env -i {} PATH=/usr/bin:/usr/sbin chroot $root setpriv --no-new-privs \
-             --bounding-set=-all{kept} --inh-caps=-all /waggle {}",
+             --bounding-set={kept} --inh-caps=-all /waggle {}",
             environment.collect::<String>(),
             pod.container.args.iter().flatten().cloned().collect::<Vec<_>>().join(" "),
         ),
