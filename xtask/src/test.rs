@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn no_name_means_all_layers_and_names_keep_the_order_of_the_table() {
         let names = |chosen: Vec<&Layer>| chosen.iter().map(|l| l.name).collect::<Vec<_>>();
-        let all = ["unit", "control", "verifier", "datapath", "truth", "oracle", "network", "api"];
+        let all = [
+            "unit", "deploy", "control", "verifier", "datapath", "truth", "oracle", "network",
+            "api",
+        ];
         assert_eq!(names(chosen(&[])), all);
         assert_eq!(names(chosen(&["api".into(), "unit".into()])), ["unit", "api"]);
     }
