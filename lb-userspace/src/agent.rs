@@ -219,7 +219,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
 /// Without it the agent works too: only a socket and a flow may want the same port one day.
 fn reserve_ports(config: &Config) {
     let wanted = config.reserve_ports.then_some(config.masquerade_ports);
-    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), wanted) {
+    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), &config.sysctls, wanted) {
         tracing::warn!(
             ports = %config.masquerade_ports,
             "sockets of this node are not kept off the masquerade ports: {error:#}; reserve them in \
@@ -292,14 +292,15 @@ fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
 type SourceTask = JoinHandle<anyhow::Result<()>>;
 
 /// A running source.
-struct Sourced {
-    events: mpsc::Receiver<Event>,
+pub(crate) struct Sourced {
+    pub(crate) events: mpsc::Receiver<Event>,
     complaints: Option<mpsc::Sender<Rejection>>,
     watches: Watches,
     task: SourceTask,
 }
 
-async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
+/// Starts the source that the settings name.
+pub(crate) async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
     let file = match &config.source {
         Source::Manifests(directory) => {
             let (sender, events) = mpsc::channel(EVENTS);
@@ -313,7 +314,8 @@ async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
     };
     let (requests, watches) = (metrics.requests.clone(), Watches::of_cluster());
     let observer = Arc::new(move |asked| requests.count(asked));
-    let client = sources::kube::client(file, observer, &watches).await?;
+    let server = config.api_server.clone();
+    let client = sources::kube::client(file, server, observer, &watches).await?;
     Ok(cluster(client, watches, config))
 }
 

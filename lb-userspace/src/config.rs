@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::http::Uri;
 use lb_common::abi::settings::{echo, masquerade};
 use lb_common::decide::state::Timeouts;
 
@@ -25,8 +26,12 @@ pub const HEALTHZ_PORT: u16 = 10_256;
 pub struct Config {
     /// The BPF file system under which everything is pinned.
     pub bpffs: PathBuf,
+    /// `/proc/sys`, or where that can be written.
+    pub sysctls: PathBuf,
     /// Where Services come from.
     pub source: Source,
+    /// Where the API server is, whatever the source says.
+    pub api_server: Option<Uri>,
     /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are
     /// ours; `None`: only those without the label.
     pub service_proxy_name: Option<Arc<str>>,

@@ -21,6 +21,7 @@ pub mod model;
 pub mod netlink;
 pub mod plan;
 pub mod reconcile;
+pub mod rehearsal;
 pub mod serve;
 pub mod sources;
 pub mod store;

@@ -24,6 +24,8 @@ mod overlay;
 mod pair;
 mod pmtu;
 mod policies;
+mod privileges;
+mod rehearsal;
 mod reject;
 mod reuse;
 mod services;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::needs::Group;
 use crate::progress::Progress;
 use crate::workspace::{Object, Workspace};
-use crate::{build, setup};
+use crate::{build, manifests, setup};
 
 /// Check layout, lints, documentation and the house rules; changes nothing.
 ///
@@ -25,10 +25,15 @@ pub(crate) fn run(_args: &Args, workspace: &Workspace, progress: Progress) -> Re
     // The agent cannot even be checked without the objects that it embeds.
     build::kernel_object(workspace, progress, Object::Datapath)?;
     build::kernel_object(workspace, progress, Object::Logging)?;
-    let failed: Vec<_> = steps(workspace)
+    let mut failed: Vec<_> = steps(workspace)
         .into_iter()
         .filter_map(|(title, command)| progress.step(title, command).err().map(|_| title))
         .collect();
+    let manifests = manifests::run(&manifests::Args { check: true }, workspace, progress);
+    if let Err(error) = manifests {
+        eprintln!("{error:#}");
+        failed.push("manifests");
+    }
     if !failed.is_empty() {
         bail!("{} failed, see above", failed.join(", "));
     }

@@ -7,7 +7,9 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod image;
 mod lint;
+mod manifests;
 mod miri;
 mod needs;
 mod progress;
@@ -51,6 +53,8 @@ enum Task {
     Bench(bench::Args),
     Fuzz(fuzz::Args),
     Miri(miri::Args),
+    Image(image::Args),
+    Manifests(manifests::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,8 @@ fn run(task: Task, progress: Progress) -> Result<ExitCode> {
         Task::Bench(args) => bench::run(&args, &workspace, progress)?,
         Task::Fuzz(args) => fuzz::run(&args, &workspace, progress)?,
         Task::Miri(args) => miri::run(&args, &workspace, progress)?,
+        Task::Image(args) => image::run(&args, &workspace, progress)?,
+        Task::Manifests(args) => manifests::run(&args, &workspace, progress)?,
     }
     Ok(ExitCode::SUCCESS)
 }

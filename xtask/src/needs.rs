@@ -23,6 +23,15 @@ pub(crate) const STATIC_TARGET: &str = if cfg!(target_arch = "aarch64") {
     "x86_64-unknown-linux-musl"
 };
 
+/// The same for the other processor that images are made for.
+pub(crate) const FOREIGN_TARGET: &str = if cfg!(target_arch = "aarch64") {
+    "x86_64-unknown-linux-musl"
+} else {
+    "aarch64-unknown-linux-musl"
+};
+/// Where Python finds Helm: its Go library, in the Python package helm-python-sdk.
+pub(crate) const HELM: &str = "/usr/local/lib/helm-python-sdk";
+
 /// Something that must be on the machine.
 #[derive(Debug)]
 pub(crate) struct Need {
@@ -47,6 +56,10 @@ pub(crate) enum Group {
     Build,
     /// Building the agent without a C library of the system.
     Static,
+    /// Building the agent for the other processor that images are made for.
+    Cross,
+    /// Rendering the chart.
+    Helm,
     /// Running the tests.
     Test,
     /// Looking over the code.
@@ -64,6 +77,8 @@ pub(crate) enum Check {
     Program(&'static str),
     /// A program whose `--version` prints exactly this.
     Version(&'static str, &'static str),
+    /// A path of the machine.
+    Path(&'static str),
     /// A path in the toolchain's folder.
     Toolchain(&'static str),
     /// A path in the folder of the toolchain [`NIGHTLY`], whichever version that is.
@@ -167,6 +182,59 @@ pub(crate) const NEEDS: &[Need] = &[
         install: None,
     },
     Need {
+        name: "musl target of the other processor",
+        why: "`image` links against it",
+        group: Group::Cross,
+        check: if cfg!(target_arch = "aarch64") {
+            Check::Toolchain("lib/rustlib/x86_64-unknown-linux-musl")
+        } else {
+            Check::Toolchain("lib/rustlib/aarch64-unknown-linux-musl")
+        },
+        packages: &[],
+        install: Some(by(&["rustup", "target", "add", FOREIGN_TARGET, "--toolchain", TOOLCHAIN])),
+    },
+    Need {
+        name: "gcc of the other processor",
+        why: "`image` compiles the C parts of TLS with it",
+        group: Group::Cross,
+        check: if cfg!(target_arch = "aarch64") {
+            Check::Program("x86_64-linux-gnu-gcc")
+        } else {
+            Check::Program("aarch64-linux-gnu-gcc")
+        },
+        packages: if cfg!(target_arch = "aarch64") {
+            &["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"]
+        } else {
+            &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
+        },
+        install: None,
+    },
+    Need {
+        name: "pip",
+        why: "installs Helm",
+        group: Group::Helm,
+        check: Check::Program("pip3"),
+        packages: &["python3-pip"],
+        install: None,
+    },
+    Need {
+        name: "Helm 4.2.3",
+        why: "`manifests` renders the chart with it",
+        group: Group::Helm,
+        check: Check::Path("/usr/local/lib/helm-python-sdk/helm_python_sdk-0.2.2.dist-info"),
+        packages: &[],
+        install: Some(by(&[
+            "python3",
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--target",
+            HELM,
+            "helm-python-sdk==0.2.2",
+        ])),
+    },
+    Need {
         name: "cargo-fuzz 0.13.2",
         why: "`fuzz` builds its targets with it",
         group: Group::Fuzz,
@@ -249,6 +317,7 @@ impl Host for Machine {
             Check::Version(program, version) => {
                 output(program, &["--version"]).is_some_and(|printed| printed == *version)
             }
+            Check::Path(path) => Path::new(path).exists(),
             Check::Toolchain(path) => self.sysroot.join(path).exists(),
             Check::Nightly(path) => {
                 output("rustup", &["run", NIGHTLY, "rustc", "--print", "sysroot"])

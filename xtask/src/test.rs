@@ -19,6 +19,7 @@ use crate::{build, setup};
 /// Run the tests: all layers, or those that are named.
 ///
 /// unit:     decisions, plan, checksums, command line; nothing needed.
+/// deploy:   the manifests against the types of the API; nothing needed.
 /// control:  Kubernetes objects in, text of all maps out, over maps that fail at times.
 /// verifier: every kernel program loads with every setting (root).
 /// oracle:   random clusters, natively and in the kernel, against a model of kube-proxy (root).
@@ -57,8 +58,9 @@ struct Layer {
 }
 
 /// Weakest first: what fails early explains what fails later.
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 9] = [
     Layer { name: "unit", needs_root: false, targets: &["--lib", "--bins"] },
+    Layer { name: "deploy", needs_root: false, targets: &["--test", "deploy"] },
     Layer { name: "control", needs_root: false, targets: &["--test", "control"] },
     Layer { name: "verifier", needs_root: true, targets: &["--test", "verifier"] },
     Layer { name: "datapath", needs_root: true, targets: &["--test", "datapath"] },
@@ -180,7 +182,10 @@ mod tests {
     #[test]
     fn no_name_means_all_layers_and_names_keep_the_order_of_the_table() {
         let names = |chosen: Vec<&Layer>| chosen.iter().map(|l| l.name).collect::<Vec<_>>();
-        let all = ["unit", "control", "verifier", "datapath", "truth", "oracle", "network", "api"];
+        let all = [
+            "unit", "deploy", "control", "verifier", "datapath", "truth", "oracle", "network",
+            "api",
+        ];
         assert_eq!(names(chosen(&[])), all);
         assert_eq!(names(chosen(&["api".into(), "unit".into()])), ["unit", "api"]);
     }

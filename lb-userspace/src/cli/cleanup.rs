@@ -12,7 +12,7 @@ Connections through Services end, unless kube-proxy or another agent takes over.
 Running it twice does no harm.";
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
-    let removed = runtime()?.block_on(cleanup(&global.bpffs))?;
+    let removed = runtime()?.block_on(cleanup(&global.bpffs, &global.sysctls))?;
     match global.output {
         Format::Json => output::json(&removed)?,
         Format::Table => output::text(&describe(&removed))?,

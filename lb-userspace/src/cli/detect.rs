@@ -1,6 +1,7 @@
 //! The flags of `waggle run` that say how pods are told from other clients.
 //!
-//! A mode without its value, and a value without its mode, are usage errors.
+//! A mode without its value, and a value of another mode, are usage errors. A value alone chooses
+//! its mode; of several the first counts, which is that of kube-proxy's default mode.
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, ValueEnum};
@@ -17,8 +18,9 @@ pub(super) struct DetectArgs(pub(super) Detector);
 #[command(next_help_heading = "Telling pods from other clients")]
 struct Typed {
     /// How pods are told from other clients
-    #[arg(long, value_name = "MODE", default_value = "auto", ignore_case = true)]
-    detect_local_mode: Mode,
+    /// [default: the mode that a value below is for, else auto]
+    #[arg(long, value_name = "MODE", ignore_case = true)]
+    detect_local_mode: Option<Mode>,
     /// For mode `ClusterCIDR`: the network of all pods, one per family; of several the first counts
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_cidr: Vec<IpNet>,
@@ -60,17 +62,18 @@ impl Typed {
     fn detector(self) -> Result<Detector, Error> {
         let cidrs = Some(self.cluster_cidr).filter(|cidrs| !cidrs.is_empty());
         let (bridge, prefix) = (self.pod_bridge_interface, self.pod_interface_name_prefix);
-        let wanted = self.detect_local_mode;
-        check(wanted, Mode::ClusterCidr, "--cluster-cidr", cidrs.is_some())?;
-        check(wanted, Mode::BridgeInterface, "--pod-bridge-interface", bridge.is_some())?;
-        let is_given = prefix.is_some();
-        check(wanted, Mode::InterfaceNamePrefix, "--pod-interface-name-prefix", is_given)?;
+        if let Some(wanted) = self.detect_local_mode {
+            check(wanted, Mode::ClusterCidr, "--cluster-cidr", cidrs.is_some())?;
+            check(wanted, Mode::BridgeInterface, "--pod-bridge-interface", bridge.is_some())?;
+            let is_given = prefix.is_some();
+            check(wanted, Mode::InterfaceNamePrefix, "--pod-interface-name-prefix", is_given)?;
+        }
         let by_value = cidrs.map(Detector::ClusterCidr);
         let by_value = by_value.or_else(|| bridge.map(Detector::BridgeInterface));
         let by_value = by_value.or_else(|| prefix.map(Detector::InterfaceNamePrefix));
-        Ok(by_value.unwrap_or(match wanted {
-            Mode::NodeCidr => Detector::NodeCidr,
-            Mode::None => Detector::None,
+        Ok(by_value.unwrap_or(match self.detect_local_mode {
+            Some(Mode::NodeCidr) => Detector::NodeCidr,
+            Some(Mode::None) => Detector::None,
             _ => Detector::Auto,
         }))
     }
@@ -142,6 +145,9 @@ mod tests {
             "--detect-local-mode clusterCIDR --cluster-cidr 10.0.0.0/8,fd00::/8",
             Detector::ClusterCidr(cidrs.into()),
         );
+        let cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+        check("--cluster-cidr 10.0.0.0/8", Detector::ClusterCidr(cidrs));
+        check("--pod-bridge-interface cni0", Detector::BridgeInterface("cni0".into()));
         check(
             "--detect-local-mode BridgeInterface --pod-bridge-interface cni0",
             Detector::BridgeInterface("cni0".into()),
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_without_value_and_a_value_without_mode_are_usage_errors() {
+    fn a_mode_without_value_and_a_value_of_another_mode_are_usage_errors() {
         let check = |line, part: &str| {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2);
@@ -165,7 +171,6 @@ mod tests {
         );
         check("--detect-local-mode BridgeInterface", "needs --pod-bridge-interface");
         check("--detect-local-mode InterfaceNamePrefix", "needs --pod-interface-name-prefix");
-        check("--cluster-cidr 10.0.0.0/8", "--cluster-cidr needs --detect-local-mode ClusterCIDR");
         check("--detect-local-mode none --pod-bridge-interface cni0", "BridgeInterface");
         check(
             "--detect-local-mode NodeCIDR --pod-interface-name-prefix cali",

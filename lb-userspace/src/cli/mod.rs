@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod detect;
 mod inspect;
+mod layers;
 mod output;
 mod run;
 mod timeouts;
@@ -31,6 +32,9 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
+    /// What kube-proxy is told and we have no use for.
+    #[arg(skip)]
+    ignored: Vec<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -49,6 +53,9 @@ pub struct Global {
     /// The BPF file system under which maps and links are pinned
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", default_value = "/sys/fs/bpf")]
     bpffs: PathBuf,
+    /// Where /proc/sys can be written: in a pod it cannot, so its host's is mounted elsewhere
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", default_value = "/proc/sys")]
+    sysctls: PathBuf,
     /// How results are printed
     #[arg(short, long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -80,9 +87,9 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { global, command } = self;
+        let Self { global, command, ignored } = self;
         match command {
-            Command::Run(args) => run::run(&global, *args),
+            Command::Run(args) => run::run(&global, *args, &ignored),
             Command::Check => check::run(&global),
             Command::Cleanup => cleanup::run(&global),
             Command::Services => inspect::services(&global),
@@ -102,12 +109,10 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        layers::command().debug_assert();
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
+use axum::http::Uri;
 use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args};
 use globset::Glob;
@@ -14,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::detect::DetectArgs;
+use super::output::{self, Format};
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, VipEcho};
@@ -31,21 +33,35 @@ Examples:
   waggle run --manifests ./services              Services and EndpointSlices as YAML files
   waggle run --exclude-interfaces 'docker*,virbr*' --nodeport-addresses 10.0.0.0/8
 
+A flag that is not given is looked for in the environment, --max-flows as WAGGLE_MAX_FLOWS, then
+in the file of --config, as max-flows. Flags of kube-proxy that mean nothing here are accepted.
+
 Stopping the agent interrupts nothing: what it attached goes on working, and the next agent
 takes it over. `waggle cleanup` takes it down.";
 
 /// Flags of `waggle run`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
+    /// Read settings from this file: keys named as these flags, or a `KubeProxyConfiguration`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print what the agent would attach, write and change on this node, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Take Services from Kubernetes YAML files in this directory, and follow its changes
     #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
     manifests: Option<PathBuf>,
     /// Reach the API server as this file says, instead of with the pod's service account
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The name of this node in the cluster [default: the host name]
-    #[arg(long, value_name = "NAME", env = "NODE_NAME", value_parser = node_name)]
+    /// Where the API server is, instead of where the kubeconfig or the pod's environment says
+    #[arg(long, value_name = "URL", alias = "master", value_parser = api_server)]
+    api_server: Option<Uri>,
+    /// The name of this node in the cluster, also in the environment variable `NODE_NAME`
+    /// [default: the host name]
+    #[arg(long, value_name = "NAME", alias = "hostname-override", value_parser = node_name)]
     node_name: Option<String>,
     /// Balance only Services whose label service.kubernetes.io/service-proxy-name is this name
     /// [default: only those without the label]
@@ -144,12 +160,27 @@ struct CapacityArgs {
 #[command(next_help_heading = "Logging, on stderr")]
 struct LogArgs {
     /// A level (error, warn, info, debug, trace), or levels by module: `info,lb_userspace=debug`
-    // What the client library logs of its errors, the agent says better.
-    #[arg(long, value_name = "LEVEL", default_value = "info,kube_client=off", value_parser = log_filter)]
-    log_level: String,
+    /// [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = log_filter)]
+    log_level: Option<String>,
+    /// The same as a number, as for kube-proxy: from 4 on debug, from 6 on trace
+    #[arg(short, long, value_name = "N", default_value = "0", hide_default_value = true)]
+    v: u8,
     /// How log lines look
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", alias = "logging-format", default_value = "text")]
     log_format: LogFormat,
+}
+
+impl LogArgs {
+    fn filter(&self) -> &str {
+        match (&self.log_level, self.v) {
+            (Some(filter), _) => filter,
+            // What the client library logs of its errors, the agent says better.
+            (None, 0..4) => "info,kube_client=off",
+            (None, 4..6) => "debug,kube_client=off",
+            (None, 6..) => "trace",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -160,15 +191,27 @@ enum LogFormat {
     Json,
 }
 
-pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(global: &Global, args: RunArgs, ignored: &[String]) -> anyhow::Result<ExitCode> {
     start_log(&args.log)?;
+    if !ignored.is_empty() {
+        tracing::warn!("without a meaning here, and not used: {}", ignored.join(", "));
+    }
+    let is_rehearsal = args.dry_run;
     let config = config(global, args)?;
-    runtime()?.block_on(crate::agent::run(config))?;
+    if is_rehearsal {
+        let changes = runtime()?.block_on(crate::rehearsal::run(&config))?;
+        match global.output {
+            Format::Json => output::json(&changes)?,
+            Format::Table => output::text(&changes.to_string())?,
+        }
+    } else {
+        runtime()?.block_on(crate::agent::run(config))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn start_log(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level).context("read --log-level")?;
+    let filter = EnvFilter::try_new(args.filter()).context("read --log-level")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -181,7 +224,7 @@ fn start_log(args: &LogArgs) -> anyhow::Result<()> {
 }
 
 /// Everything but the host name was checked when the flags were read.
-fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
+pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     let interfaces = InterfaceFilter::new(&args.include_interfaces, &args.exclude_interfaces)
         .context("read the names of interfaces")?;
     let capacities = Capacities {
@@ -195,7 +238,9 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     };
     Ok(Config {
         bpffs: global.bpffs.clone(),
+        sysctls: global.sysctls.clone(),
         source: source(args.manifests, args.kubeconfig),
+        api_server: args.api_server,
         service_proxy_name: args.service_proxy_name.map(Into::into),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
         plan: plan::Settings {
@@ -240,6 +285,11 @@ fn node_name(text: &str) -> Result<String, String> {
     if name.is_empty() { Err("is empty".to_owned()) } else { Ok(name) }
 }
 
+fn api_server(text: &str) -> Result<Uri, String> {
+    let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some() && uri.scheme().is_some());
+    uri.ok_or_else(|| "write it as https://10.0.0.1:6443".to_owned())
+}
+
 /// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
 fn entries() -> impl TypedValueParser<Value = u32> {
     clap::value_parser!(u32).range(2..=1 << 24)
@@ -262,17 +312,16 @@ fn log_filter(text: &str) -> Result<String, ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use lb_common::abi::settings::{echo, masquerade};
     use lb_common::clock::Ticks;
     use lb_common::decide::state::Timeouts;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Command, layers};
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
-        let cli =
-            Cli::try_parse_from(["waggle", "run"].into_iter().chain(line.split_whitespace()))?;
+        let words = ["waggle", "run"].into_iter().chain(line.split_whitespace());
+        let cli = layers::read(words.map(Into::into), |_| None)?;
         let Command::Run(args) = cli.command else { panic!("{line} is no run") };
         Ok(config(&cli.global, *args).unwrap())
     }
@@ -374,7 +423,7 @@ mod tests {
         refused("--exclude-interfaces a[", "--exclude-interfaces");
         refused("--metrics-bind-address localhost", "--metrics-bind-address");
         refused("--service-proxy-name a,b", "--service-proxy-name");
-        refused("--cluster-cidr 10.0.0.0/8", "--detect-local-mode ClusterCIDR");
+        refused("--api-server 10.0.0.1:6443", "https://");
         refused("--service-proxy-name -", "--service-proxy-name");
         refused("--log-level lb_userspace=loud", "--log-level");
     }

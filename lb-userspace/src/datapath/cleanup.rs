@@ -29,10 +29,10 @@ impl Removed {
     }
 }
 
-/// Takes down everything of ours below the BPF file system at `bpffs`.
+/// Takes down everything of ours below the BPF file system at `bpffs`; sysctls are below `sysctls`.
 ///
 /// An agent that still runs attaches again: stop it first.
-pub async fn cleanup(bpffs: &Path) -> anyhow::Result<Removed> {
+pub async fn cleanup(bpffs: &Path, sysctls: &Path) -> anyhow::Result<Removed> {
     let mut removed = Removed::default();
     for pins in Pins::versions(bpffs).context("read the pin directory")? {
         for ifindex in pins.interfaces().context("read the pins")? {
@@ -41,7 +41,7 @@ pub async fn cleanup(bpffs: &Path) -> anyhow::Result<Removed> {
                 .with_context(|| format!("let go of the interface with ifindex {ifindex}"))?;
             removed.interfaces.push((ifindex, count));
         }
-        let ports = reserved::release(&pins).context("let go of the reserved ports")?;
+        let ports = reserved::release(&pins, sysctls).context("let go of the reserved ports")?;
         removed.ports = [removed.ports, ports]
             .into_iter()
             .filter(|it| !it.is_empty())

@@ -8,24 +8,21 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
+use aya::programs::SchedClassifier;
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use lb_common::abi::flow::Hook;
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 
 use super::attach::Order;
-use super::{attach_type, pins};
+use super::{attach_type, pins, query};
 
 /// Whether this kernel has tcx. Asks it, since distributions carry features to older versions.
-pub(super) fn supported() -> Result<bool, ProgramError> {
-    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+pub(super) fn supported() -> io::Result<bool> {
+    match query::programs(if_nametoindex("lo")?, Hook::Ingress) {
         Ok(_) => Ok(true),
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(Errno::EINVAL as i32) =>
-        {
-            Ok(false)
-        }
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -53,10 +50,9 @@ pub(super) fn is_attached(
     program: &SchedClassifier,
     interface: &str,
     hook: Hook,
-) -> Result<bool, ProgramError> {
+) -> anyhow::Result<bool> {
     let ours = program.info()?.id();
-    let (_, attached) = SchedClassifier::query_tcx(interface, attach_type(hook))?;
-    Ok(attached.iter().any(|other| other.id() == ours))
+    Ok(query::programs(if_nametoindex(interface)?, hook)?.contains(&ours))
 }
 
 /// Removes the link pinned at `pin`; tells whether there was one.
@@ -78,7 +74,7 @@ fn adopt(
     let id = program.attach_to_link(link)?;
     // The pin holds the link: ours is only a second handle.
     drop(program.take_link(id)?);
-    Ok(is_attached(program, interface, hook)?)
+    is_attached(program, interface, hook)
 }
 
 /// Attaches first and removes a stale pin after, so that a link that could not be adopted but is

@@ -14,6 +14,7 @@ pub mod load;
 pub mod log;
 pub mod object;
 pub mod pins;
+mod query;
 pub mod reserved;
 #[cfg(test)]
 mod tests;

@@ -16,8 +16,8 @@ use lb_common::abi::settings::DEFAULT_MASQUERADE_PORTS;
 
 use super::pins::{self, Pins};
 
-/// Where the kernel shows the settings of the network namespace of who reads them.
-const SYSCTLS: &str = "/proc/sys/net/ipv4";
+/// Below the directory of sysctls: settings of the network namespace of who reads them.
+const SYSCTLS: &str = "net/ipv4";
 
 /// Source ports for masqueraded flows, `LOW-HIGH`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +58,18 @@ impl FromStr for PortRange {
     }
 }
 
-/// Reserves `wanted`, and lets go of what an earlier run has reserved beyond that.
-pub fn reserve(pins: &Pins, wanted: Option<PortRange>) -> anyhow::Result<()> {
+/// Reserves `wanted`, and lets go of what an earlier run has reserved beyond that. `sysctls` is
+/// `/proc/sys`, or where that can be written.
+pub fn reserve(pins: &Pins, sysctls: &Path, wanted: Option<PortRange>) -> anyhow::Result<()> {
     let wanted = wanted.map(|PortRange { low, high }| (low..=high).collect()).unwrap_or_default();
-    Reservation::of(pins).set(&wanted)?;
+    Reservation::of(pins, sysctls).set(&wanted)?;
     Ok(())
 }
 
 /// Lets go of everything that is reserved by us, and tells what it was, as the kernel writes it;
 /// empty if nothing was.
-pub(super) fn release(pins: &Pins) -> anyhow::Result<String> {
-    Ok(format(&Reservation::of(pins).set(&Ports::new())?))
+pub(super) fn release(pins: &Pins, sysctls: &Path) -> anyhow::Result<String> {
+    Ok(format(&Reservation::of(pins, sysctls).set(&Ports::new())?))
 }
 
 type Ports = BTreeSet<u16>;
@@ -81,8 +82,8 @@ struct Reservation {
 }
 
 impl Reservation {
-    fn of(pins: &Pins) -> Self {
-        Self { sysctls: SYSCTLS.into(), record: pins.reserved_ports() }
+    fn of(pins: &Pins, sysctls: &Path) -> Self {
+        Self { sysctls: sysctls.join(SYSCTLS), record: pins.reserved_ports() }
     }
 
     /// Makes those of `wanted` ours that can be; tells what was before.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{NlOptions, TcAttachOptions};
@@ -57,7 +58,7 @@ impl Node {
     }
 
     fn cleanup(&self) -> cleanup::Removed {
-        block_on(cleanup::cleanup(self.bpffs.path())).unwrap()
+        block_on(cleanup::cleanup(self.bpffs.path(), Path::new("/proc/sys"))).unwrap()
     }
 
     /// The id of the pinned link and of the program behind it, per hook.

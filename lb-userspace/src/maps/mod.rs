@@ -10,6 +10,7 @@ mod family;
 mod flows;
 pub mod kernel;
 mod mmap;
+pub mod sketch;
 mod snapshot;
 
 pub use family::PerFamily;

@@ -112,6 +112,7 @@ impl Metrics {
             capacity: Family::default(),
             flow_entries: Family::default(),
             flow_entries_removed: Family::default(),
+            flow_entries_healed: Family::default(),
             flows_ended: Family::default(),
             flow_walk: Family::default(),
         };

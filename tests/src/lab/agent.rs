@@ -101,6 +101,16 @@ impl Agent {
         });
     }
 
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_ended(&mut self, patience: Duration) -> ExitStatus {
+        let process = &mut self.process;
+        wait_for("the agent has ended by itself", patience, || {
+            process.try_wait().expect("look after the agent").ok_or("it is still running")
+        });
+        self.wait()
+    }
+
     /// Everything it printed so far, standard output and error mixed, restarts included.
     #[must_use]
     pub fn printed(&self) -> String {
@@ -174,7 +184,8 @@ fn lines(printed: &Mutex<String>) -> String {
 }
 
 /// `WAGGLE_BIN`, else `waggle` in the target directory that holds the running test.
-fn binary() -> PathBuf {
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(path) = env::var_os("WAGGLE_BIN") {
         return path.into();
     }

@@ -37,7 +37,7 @@ mod patience;
 mod pod;
 mod tunnel;
 
-pub use agent::{Agent, waggle};
+pub use agent::{Agent, binary as agent_binary, waggle};
 pub use bpffs::Bpffs;
 pub use carrier::Carrier;
 pub use client::Client;

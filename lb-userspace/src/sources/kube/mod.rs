@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use axum::http::Uri;
 use futures::StreamExt as _;
 use futures::future::join4;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -53,10 +54,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. Nothing is sent yet; `observer` will be told of what is, and
-/// `watches` of what is answered.
+/// or the Pod's service account names. `server` is where it is, if that is not where they say.
+/// Nothing is sent yet; `observer` will be told of what is, and `watches` of what is answered.
 pub async fn client(
     kubeconfig: Option<&Path>,
+    server: Option<Uri>,
     observer: Observer,
     watches: &Watches,
 ) -> anyhow::Result<Client> {
@@ -70,6 +72,9 @@ pub async fn client(
         })?,
         None => Config::infer().await.context("find the API server; give --kubeconfig")?,
     };
+    if let Some(server) = server {
+        config.cluster_url = server;
+    }
     // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
     // a version that is not there for minutes, and say nothing.
     config.default_retry = false;
