@@ -2,6 +2,8 @@
 //!
 //! Tests run the very decisions of the kernel with these.
 
+mod sockets;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -17,6 +19,7 @@ use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
 use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
+use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
 use crate::csum;
 use crate::net::{Addr4, Addr6, Address};
@@ -132,6 +135,7 @@ pub struct FamilyMaps<A: Copy + Ord> {
     flows: RefCell<BTreeMap<FlowKey<A>, Entry<A>>>,
     affinity: RefCell<BTreeMap<AffinityKey<A>, Affinity>>,
     fragments: RefCell<BTreeMap<FragmentKey<A>, FragmentPorts>>,
+    sockets: RefCell<BTreeMap<SocketKey<A>, Socket<A>>>,
 }
 
 /// All maps in memory, with the settings.
@@ -158,7 +162,10 @@ pub struct MemoryTables {
     pub masquerade_ports: u32,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
-    /// How many flow entries fit into each family's table; none by default means no limit.
+    /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
+    pub random: Cell<u16>,
+    /// How many flow entries fit into each family's table, and as many of sockets; none by default
+    /// means no limit.
     pub flow_capacity: Option<usize>,
     counters: RefCell<BTreeMap<Counter, u64>>,
 }
@@ -179,6 +186,7 @@ impl Default for MemoryTables {
             masquerade: 0,
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             now: Cell::default(),
+            random: Cell::default(),
             flow_capacity: None,
             counters: RefCell::default(),
         }

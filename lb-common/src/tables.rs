@@ -14,6 +14,7 @@ use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::service::Service;
+use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
 use crate::net::Address;
 
@@ -98,6 +99,21 @@ pub trait Tables<A: Address> {
 
     /// Adds one to a counter.
     fn count(&self, counter: Counter);
+}
+
+/// What a decision on a socket may ask beyond [`Tables`].
+pub trait Sockets<A> {
+    /// The entry of `SOCKETS` at `key`.
+    fn socket(&self, key: &SocketKey<A>) -> Option<Socket<A>>;
+
+    /// Inserts an entry of `SOCKETS`, whether or not there is one.
+    fn keep_socket(&self, key: &SocketKey<A>, socket: &Socket<A>) -> Result<(), InsertError>;
+
+    /// Removes an entry of `SOCKETS`, if it is there.
+    fn forget_socket(&self, key: &SocketKey<A>);
+
+    /// A random number.
+    fn random(&self) -> u16;
 }
 
 /// A live flow entry: read by copy, changed field by field.

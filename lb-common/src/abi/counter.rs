@@ -72,6 +72,12 @@ counters! {
     DropMasqueradeAddress = 19, "drop_masquerade_address";
     /// Dropped: the node's reset of an answer to a masqueraded flow whose entry was evicted.
     DropStrayReset = 20, "drop_stray_reset";
+    /// A socket was given a backend.
+    NewSocket = 21, "new_socket";
+    /// A socket was given a backend, but who holds it could not be kept.
+    SocketNotKept = 22, "socket_not_kept";
+    /// Dropped: a datagram whose answers could not be translated, for want of an entry of its socket.
+    DropSocketTable = 23, "drop_socket_table";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

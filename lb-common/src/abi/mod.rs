@@ -16,6 +16,7 @@ pub mod name;
 pub mod prefix;
 pub mod service;
 pub mod settings;
+pub mod socket;
 
 /// The version of all layouts in this module, part of the pin path (design §3.3).
 pub const VERSION: u32 = 1;
@@ -72,8 +73,13 @@ pub mod map {
     /// The same for IPv6.
     pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
 
+    /// [`SocketKey`](super::socket::SocketKey) → [`Socket`](super::socket::Socket), IPv4.
+    pub const SOCKETS_V4: &str = "SOCKETS_V4";
+    /// The same for IPv6.
+    pub const SOCKETS_V6: &str = "SOCKETS_V6";
+
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 25] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -97,6 +103,8 @@ pub mod map {
         INTERFACES,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
+        SOCKETS_V4,
+        SOCKETS_V6,
     ];
 }
 
@@ -124,6 +132,8 @@ pub mod capacity {
     pub const INTERFACES: u32 = 16 * 1024;
     /// Packets whose fragments are on their way, per family.
     pub const FRAGMENTS: u32 = 8 * 1024;
+    /// Entries for sockets that hold a backend, per family.
+    pub const SOCKETS: u32 = 64 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

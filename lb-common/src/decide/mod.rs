@@ -15,6 +15,7 @@ mod leave;
 mod masquerade;
 mod ports;
 mod select;
+pub mod socket;
 pub mod state;
 
 use crate::abi::counter::Counter;

@@ -1,0 +1,392 @@
+//! The decisions at a socket: what a process dials becomes a backend before there is any packet.
+//!
+//! Frontends, policies, lists, affinity and selection are those of packets (I1). What differs:
+//!
+//! - There is no source port yet, so a random number takes the place of the flow's hash.
+//! - Whoever dials is the node itself or one of its pods. The address is known only if the socket is
+//!   bound to one. Affinity goes by that address, else by the namespace; source ranges by that
+//!   address, else by the node's own. A pod without is left to the packets it will send.
+//! - A process of the node reaches a NodePort at a loopback address too (kube-proxy-behaviour §4.12).
+//! - Nobody waits: where a packet would be rejected or dropped, the call fails at once.
+//!
+//! Nothing is masqueraded: the kernel chooses the source towards the backend, and answers come back
+//! to the socket by themselves.
+
+#[cfg(test)]
+mod tests;
+
+use super::client::Client;
+use super::{Translation, dial, select};
+use crate::abi::counter::Counter;
+use crate::abi::flow::FlowKey;
+use crate::abi::frontend::{Frontend, flags};
+use crate::abi::interface::NODE;
+use crate::abi::socket::{Role, Socket, SocketKey, halves};
+use crate::net::{Addr4, Addr6, Address, Family, Port, protocol};
+use crate::tables::{Sockets, Tables};
+
+/// Who calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<A> {
+    /// The socket's cookie.
+    pub socket: u64,
+    /// The cookie of its network namespace.
+    pub netns: u64,
+    /// Whether that is the node's own.
+    pub is_host: bool,
+    /// The address that the socket is bound to, if it is.
+    pub bound: Option<A>,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Whom a socket talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer<A> {
+    /// The address.
+    pub addr: A,
+    /// The port, network order.
+    pub port: Port,
+}
+
+/// What becomes of a call.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It goes on as it is.
+    Untouched,
+    /// It goes on to the peer that was handed in, which is another now.
+    Translated,
+    /// It fails: nobody is there (`ECONNREFUSED`), where a packet would be rejected.
+    Refused,
+    /// It fails: the way is closed (`EHOSTUNREACH`), where a packet would be dropped.
+    Unreachable,
+}
+
+/// The most addresses of which a closing socket takes its entries along; others wait until the map
+/// needs their room.
+const REMEMBERED: u32 = 16;
+
+/// Decides on a socket that is connected to `peer`.
+#[inline(always)]
+pub fn connect<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    peer: &mut Peer<A>,
+) -> Answer {
+    disconnect(tables, caller.socket);
+    let decided = dialled(tables, caller, peer)
+        .and_then(|frontend| choose(tables, caller, peer, frontend))
+        .and_then(|socket| keep_peer(tables, caller.socket, &socket).map(|()| socket));
+    answer(tables, decided, peer)
+}
+
+/// Decides on a datagram that is sent to `peer` by a socket that names it. The backend stays the same
+/// while it serves.
+#[inline(always)]
+pub fn send<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    peer: &mut Peer<A>,
+) -> Answer {
+    let frontend = match dialled(tables, caller, peer) {
+        Ok(frontend) => frontend,
+        Err(translation) => {
+            // What this peer answers from now on, it answers for itself.
+            forget_answers(tables, caller.socket, *peer);
+            return answer(tables, Err(translation), peer);
+        }
+    };
+    if let Some(socket) = sticky(tables, caller.socket, *peer, frontend) {
+        let decided = keep_answers(tables, caller.socket, &socket).map(|()| socket);
+        return answer(tables, decided, peer);
+    }
+    let decided = choose(tables, caller, peer, frontend)
+        .and_then(|socket| keep_asked(tables, caller.socket, socket).map(|()| socket));
+    answer(tables, decided, peer)
+}
+
+/// Turns the source of a datagram that was received into what the socket had dialled; tells whether
+/// it had to.
+#[inline(always)]
+pub fn received<A: Address, T: Sockets<A>>(tables: &T, socket: u64, from: &mut Peer<A>) -> bool {
+    match tables.socket(&SocketKey::new(socket, Role::Answers, from.addr, from.port)) {
+        Some(entry) => {
+            *from = Peer { addr: entry.dialled, port: entry.dialled_port };
+            true
+        }
+        None => false,
+    }
+}
+
+/// Turns the peer of a connected socket into what the socket had dialled; tells whether it had to.
+#[inline(always)]
+pub fn named<A: Address, T: Sockets<A>>(tables: &T, socket: u64, peer: &mut Peer<A>) -> bool {
+    match tables.socket(&SocketKey::of(socket, Role::Peer)) {
+        Some(entry) if entry.addr == peer.addr && entry.port == peer.port => {
+            *peer = Peer { addr: entry.dialled, port: entry.dialled_port };
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Forgets a socket that is closed.
+#[inline(always)]
+pub fn release<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
+    disconnect(tables, socket);
+    let key = SocketKey::of(socket, Role::Last);
+    let Some(last) = tables.socket(&key) else { return };
+    tables.forget_socket(&key);
+    let mut asked = SocketKey::new(socket, Role::Asked, last.dialled, last.dialled_port);
+    for _ in 0..REMEMBERED {
+        let Some(entry) = tables.socket(&asked) else { return };
+        forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
+        tables.forget_socket(&asked);
+        asked.addr = entry.earlier;
+        asked.port = entry.earlier_port;
+    }
+}
+
+/// The frontend that is dialled.
+#[inline(always)]
+fn dialled<A: Address, T: Tables<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    peer: &Peer<A>,
+) -> Result<Frontend, Translation> {
+    let mut key = tuple(caller, peer, Port::default());
+    if !is_this_host(peer.addr) {
+        return dial::frontend(tables, &key);
+    }
+    if !caller.is_host {
+        return Err(Translation::None);
+    }
+    key.dst = own(tables).ok_or(Translation::None)?;
+    match dial::frontend(tables, &key) {
+        Ok(frontend) if frontend.flags & flags::NODE_PORT != 0 => Ok(frontend),
+        _ => Err(Translation::None),
+    }
+}
+
+/// The call as a flow, from who calls as affinity knows him.
+#[inline(always)]
+fn tuple<A: Address>(caller: &Caller<A>, peer: &Peer<A>, src_port: Port) -> FlowKey<A> {
+    FlowKey {
+        src: match caller.bound {
+            Some(addr) => addr,
+            None => stand_in(caller.netns),
+        },
+        dst: peer.addr,
+        src_port,
+        dst_port: peer.port,
+        protocol: caller.protocol,
+        hook: 0,
+        pad: [0; 2],
+    }
+}
+
+/// Stands for the sockets of a namespace in `AFFINITY`: an address that no client can have, of
+/// 0.0.0.0/8 (RFC 1122) or 100::/64 (RFC 6666), with the end of the cookie.
+#[inline(always)]
+fn stand_in<A: Address>(netns: u64) -> A {
+    let [low, high] = halves(netns);
+    let [_, a, b, c] = low.to_be_bytes();
+    let v6 = Addr6::from_words([0x0100_0000_u32.to_be(), 0, high.to_be(), low.to_be()]);
+    A::of_family(Addr4::from_octets([0, a, b, c]), v6)
+}
+
+/// Whether the address means the host of the socket, whatever its addresses: loopback or none.
+#[inline(always)]
+fn is_this_host<A: Address>(addr: A) -> bool {
+    let [first, second, third, last] = addr.words();
+    match A::FAMILY {
+        Family::V4 => matches!(first.to_ne_bytes()[0], 0 | 127),
+        Family::V6 => first | second | third == 0 && (last == 0 || last == 1_u32.to_be()),
+    }
+}
+
+/// The node's own address.
+#[inline(always)]
+fn own<A: Address, T: Tables<A>>(tables: &T) -> Option<A> {
+    tables.interface(NODE)?.source()
+}
+
+/// Lets the caller in and chooses the backend: the list in use, then affinity or chance.
+#[inline(always)]
+fn choose<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    peer: &Peer<A>,
+    frontend: Frontend,
+) -> Result<Socket<A>, Translation> {
+    let_in(tables, caller, frontend)?;
+    let client = if caller.is_host { Client::NODE } else { Client::POD };
+    let key = tuple(caller, peer, Port::from_host(tables.random()));
+    let Some(service) = tables.service(frontend.service) else {
+        return Err(Translation::Reject(Counter::RejectNoEndpoint));
+    };
+    let list = client.list(frontend);
+    match select::select(tables, &key, frontend.service, &service, list) {
+        Ok(chosen) => {
+            tables.count(Counter::NewSocket);
+            Ok(Socket {
+                dialled: peer.addr,
+                addr: chosen.backend.addr,
+                earlier: A::of_family(Addr4::default(), Addr6::default()),
+                dialled_port: peer.port,
+                port: chosen.backend.port,
+                earlier_port: Port::default(),
+                protocol: caller.protocol,
+                pad: 0,
+                backend: chosen.id,
+                generation: chosen.backend.generation,
+                service: frontend.service,
+                netns: halves(caller.netns),
+            })
+        }
+        Err(Counter::RejectNoEndpoint) => Err(Translation::Reject(Counter::RejectNoEndpoint)),
+        Err(reason) => Err(Translation::Drop(reason)),
+    }
+}
+
+/// Refuses a caller that is in none of the source ranges.
+#[inline(always)]
+fn let_in<A: Address, T: Tables<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    frontend: Frontend,
+) -> Result<(), Translation> {
+    if frontend.flags & flags::SOURCE_RANGES == 0 {
+        return Ok(());
+    }
+    let address = match caller.bound {
+        Some(addr) => Some(addr),
+        None if caller.is_host => own(tables),
+        None => return Err(Translation::None),
+    };
+    match address {
+        Some(addr) if tables.in_source_ranges(frontend.service, addr) => Ok(()),
+        _ => Err(Translation::Drop(Counter::DropSourceRange)),
+    }
+}
+
+/// What the last datagram to `peer` became, if that still holds.
+#[inline(always)]
+fn sticky<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    socket: u64,
+    peer: Peer<A>,
+    frontend: Frontend,
+) -> Option<Socket<A>> {
+    let entry = tables.socket(&SocketKey::new(socket, Role::Asked, peer.addr, peer.port))?;
+    let serves = tables.backend(entry.backend).is_some_and(|it| it.serves(entry.generation));
+    (entry.service == frontend.service && serves).then_some(entry)
+}
+
+/// Remembers whom a socket is connected to.
+#[inline(always)]
+fn keep_peer<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    socket: u64,
+    entry: &Socket<A>,
+) -> Result<(), Translation> {
+    if entry.protocol == protocol::UDP {
+        keep_answers(tables, socket, entry)?;
+    }
+    keep(tables, &SocketKey::of(socket, Role::Peer), entry);
+    Ok(())
+}
+
+/// Remembers where datagrams to an address go, and instead of what they went before.
+#[inline(always)]
+fn keep_asked<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    socket: u64,
+    mut entry: Socket<A>,
+) -> Result<(), Translation> {
+    let asked = SocketKey::new(socket, Role::Asked, entry.dialled, entry.dialled_port);
+    let last = SocketKey::of(socket, Role::Last);
+    if let Some(before) = tables.socket(&asked) {
+        forget_answers(tables, socket, Peer { addr: before.addr, port: before.port });
+        entry.earlier = before.earlier;
+        entry.earlier_port = before.earlier_port;
+    } else {
+        if let Some(before) = tables.socket(&last) {
+            entry.earlier = before.dialled;
+            entry.earlier_port = before.dialled_port;
+        }
+        keep(tables, &last, &entry);
+    }
+    keep_answers(tables, socket, &entry)?;
+    keep(tables, &asked, &entry);
+    Ok(())
+}
+
+/// Makes sure that what the backend answers will come from what was dialled. Without that, the
+/// datagram is not sent.
+#[inline(always)]
+fn keep_answers<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    socket: u64,
+    entry: &Socket<A>,
+) -> Result<(), Translation> {
+    let key = SocketKey::new(socket, Role::Answers, entry.addr, entry.port);
+    match tables.socket(&key) {
+        Some(it) if it.dialled == entry.dialled && it.dialled_port == entry.dialled_port => Ok(()),
+        _ => {
+            tables.keep_socket(&key, entry).map_err(|_| Translation::Drop(Counter::DropSocketTable))
+        }
+    }
+}
+
+/// Keeps what the call can do without.
+#[inline(always)]
+fn keep<A: Address, T: Tables<A> + Sockets<A>>(tables: &T, key: &SocketKey<A>, entry: &Socket<A>) {
+    if tables.keep_socket(key, entry).is_err() {
+        tables.count(Counter::SocketNotKept);
+    }
+}
+
+/// Forgets whom a socket was connected to.
+#[inline(always)]
+fn disconnect<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
+    let key = SocketKey::of(socket, Role::Peer);
+    if let Some(entry) = tables.socket(&key) {
+        forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
+        tables.forget_socket(&key);
+    }
+}
+
+/// Looks first: to remove nothing costs a lock.
+#[inline(always)]
+fn forget_answers<A: Address, T: Sockets<A>>(tables: &T, socket: u64, from: Peer<A>) {
+    let key = SocketKey::new(socket, Role::Answers, from.addr, from.port);
+    if tables.socket(&key).is_some() {
+        tables.forget_socket(&key);
+    }
+}
+
+/// Counts what was decided and puts the backend into `peer`.
+#[inline(always)]
+fn answer<A: Address, T: Tables<A>>(
+    tables: &T,
+    decided: Result<Socket<A>, Translation>,
+    peer: &mut Peer<A>,
+) -> Answer {
+    match decided {
+        Ok(socket) => {
+            *peer = Peer { addr: socket.addr, port: socket.port };
+            Answer::Translated
+        }
+        Err(Translation::Reject(reason)) => {
+            tables.count(reason);
+            Answer::Refused
+        }
+        Err(Translation::Drop(reason)) => {
+            tables.count(reason);
+            Answer::Unreachable
+        }
+        Err(Translation::None | Translation::Rewrite) => Answer::Untouched,
+    }
+}
