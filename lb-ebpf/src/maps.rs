@@ -13,6 +13,7 @@ use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::abi::{capacity, counter};
 use lb_common::net::{Addr4, Addr6};
 
@@ -137,4 +138,18 @@ pub(crate) static FRAGMENTS_V6: LruHashMap<
     FragmentKey<Addr6>,
     FragmentPorts,
     { capacity::FRAGMENTS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SOCKETS_V4: LruHashMap<
+    SocketKey<Addr4>,
+    Socket<Addr4>,
+    { capacity::SOCKETS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SOCKETS_V6: LruHashMap<
+    SocketKey<Addr6>,
+    Socket<Addr6>,
+    { capacity::SOCKETS as usize },
 > = LruHashMap::new();
