@@ -12,6 +12,7 @@ use lb_common::decide::state::Timeouts;
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::load::Globals;
 use crate::datapath::reserved::PortRange;
+use crate::datapath::sockets::SocketLb;
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
@@ -45,6 +46,10 @@ pub struct Config {
     pub reserve_ports: bool,
     /// How long flows last without a packet.
     pub timeouts: Timeouts,
+    /// Whose sockets are translated.
+    pub socket_lb: SocketLb,
+    /// The cgroup whose sockets are; `None`: the root of them all.
+    pub cgroup_root: Option<PathBuf>,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
@@ -62,7 +67,12 @@ impl Config {
             Masquerade::KubeProxy => masquerade::LOCAL_BACKENDS,
         };
         let all = if self.masquerade_all { masquerade::ALL } else { 0 };
-        Globals { masquerade: local | all, masquerade_ports: self.masquerade_ports }
+        Globals {
+            masquerade: local | all,
+            masquerade_ports: self.masquerade_ports,
+            all_sockets: self.socket_lb == SocketLb::All,
+            ..Globals::default()
+        }
     }
 }
 

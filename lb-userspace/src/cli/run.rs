@@ -19,6 +19,7 @@ use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
+use crate::datapath::sockets::SocketLb;
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
@@ -81,6 +82,13 @@ pub struct RunArgs {
     /// (`ip_local_port_range`) to the sysctl `net.ipv4.ip_local_reserved_ports`, until the cleanup
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     reserve_ports: bool,
+    /// Which processes reach Services at their sockets, with no translation of packets: those of the
+    /// node (and pods with hostNetwork), all of them, or none
+    #[arg(long, value_name = "WHOSE", default_value = "host")]
+    socket_lb: SocketLb,
+    /// The cgroup (v2) of those processes [default: the root of the hierarchy, as /proc/mounts has it]
+    #[arg(long, value_name = "DIR")]
+    cgroup_root: Option<PathBuf>,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -198,6 +206,8 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         masquerade_ports: args.masquerade_ports,
         reserve_ports: args.reserve_ports,
         timeouts: args.timeouts.timeouts(),
+        socket_lb: args.socket_lb,
+        cgroup_root: args.cgroup_root,
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -277,6 +287,7 @@ mod tests {
         assert_eq!(config.capacities, Capacities::default());
         assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
+        assert_eq!((config.socket_lb, config.cgroup_root), (SocketLb::Host, None));
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
         assert_eq!(config.timeouts, Timeouts::DEFAULT);
@@ -301,7 +312,14 @@ mod tests {
         assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
         assert_eq!(config.bpffs, PathBuf::from("b"));
         assert_eq!(config.metrics, BindAddress(None));
-        let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
+        let config =
+            parse("--ignore-external-ips --detect-local-mode none --socket-lb all --cgroup-root c")
+                .unwrap();
+        assert_eq!(
+            (config.socket_lb, config.cgroup_root.clone()),
+            (SocketLb::All, Some("c".into()))
+        );
+        assert!(config.globals().all_sockets);
         assert!(config.plan.ignore_external_ips);
         assert_eq!(config.plan.detector, plan::Detector::None);
     }
@@ -335,6 +353,7 @@ mod tests {
     fn what_cannot_be_is_a_usage_error() {
         refused("--manifests m --kubeconfig k", "cannot be used with");
         refused("--masquerade no", "--masquerade");
+        refused("--socket-lb some", "--socket-lb");
         refused("--masquerade-ports 80-90", "begin at 1024");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");

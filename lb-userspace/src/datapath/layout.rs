@@ -11,6 +11,7 @@ use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::abi::{capacity, counter, map};
 use lb_common::net::{Addr4, Addr6};
 
@@ -145,6 +146,8 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
         fixed::<FragmentKey<Addr4>, FragmentPorts>(map::FRAGMENTS_V4, LruHash, capacity::FRAGMENTS),
         fixed::<FragmentKey<Addr6>, FragmentPorts>(map::FRAGMENTS_V6, LruHash, capacity::FRAGMENTS),
+        fixed::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, capacity::SOCKETS),
+        fixed::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, capacity::SOCKETS),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::maps::{MapError, MapInfo};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
 use lb_common::abi::settings;
@@ -79,6 +79,10 @@ pub struct Globals {
     pub masquerade: u32,
     /// The source ports that masqueraded flows get.
     pub masquerade_ports: PortRange,
+    /// Whether sockets of every network namespace are translated.
+    pub all_sockets: bool,
+    /// The cookie of the network namespace whose sockets are, if not.
+    pub host_netns: u64,
 }
 
 /// The loaded object.
@@ -101,6 +105,9 @@ impl Datapath {
         let ports = settings::packed_ports((low, high));
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
+        let all_sockets = u32::from(globals.all_sockets);
+        loader.override_global(settings::SOCKET_LB, &all_sockets, true);
+        loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));
@@ -122,6 +129,20 @@ impl Datapath {
             program.try_into().map_err(|_| LoadError::Missing(name))?;
         if program.fd().is_err() {
             program.load().map_err(|error| rejection(name, error))?;
+        }
+        Ok(program)
+    }
+
+    /// The program `name` of those at cgroups, loaded on first use.
+    pub(super) fn socket_program(&mut self, name: &'static str) -> Result<&mut Program, LoadError> {
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        if program.fd().is_err() {
+            let loaded = match program {
+                Program::CgroupSockAddr(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
+                _ => return Err(LoadError::Missing(name)),
+            };
+            loaded.map_err(|error| rejection(name, error))?;
         }
         Ok(program)
     }

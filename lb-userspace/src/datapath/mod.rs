@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod bpffs;
+pub mod cgroup;
 pub mod cleanup;
 mod clsact;
 pub mod layout;
@@ -15,6 +16,8 @@ pub mod log;
 pub mod object;
 pub mod pins;
 pub mod reserved;
+pub mod sockets;
+mod sys;
 #[cfg(test)]
 mod tests;
 

@@ -139,6 +139,8 @@ pub struct FrontendEntry {
     pub guarded: bool,
     /// Other ports of its address are rejected.
     pub closed: bool,
+    /// A NodePort.
+    pub node_port: bool,
 }
 
 /// Why a write did not happen, told apart by what the caller does about it.
