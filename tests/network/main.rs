@@ -20,3 +20,4 @@ mod policies;
 mod reject;
 mod reuse;
 mod services;
+mod sockets;

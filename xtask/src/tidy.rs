@@ -41,7 +41,10 @@ const UNSAFE: [(&str, &str); 9] = [
     ("lb-common/src/abi/", "promises that what lies in maps is plain data"),
     ("lb-common/src/net.rs", "promises that addresses are plain data"),
     ("lb-ebpf/src/bench/", "measures: calls helpers and reads its maps in place"),
-    ("lb-ebpf/src/call.rs", "reads and writes the calls of processes; calls the helpers that know sockets"),
+    (
+        "lb-ebpf/src/call.rs",
+        "reads and writes the calls of processes; calls the helpers that know sockets",
+    ),
     ("lb-ebpf/src/frame.rs", "reads packets after a bounds check; calls the checksum helpers"),
     ("lb-ebpf/src/tc.rs", "sends an answer back: calls the redirect helper"),
     ("lb-ebpf/src/tables.rs", "reads and writes map values in place"),

@@ -12,9 +12,15 @@
 //! Nothing is masqueraded: the kernel chooses the source towards the backend, and answers come back
 //! to the socket by themselves.
 
+mod books;
 #[cfg(test)]
 mod tests;
 
+pub use books::release;
+
+use self::books::{
+    connection, disconnect, forget_answers, keep_answers, keep_asked, keep_peer, sticky,
+};
 use super::client::Client;
 use super::{Translation, dial, select};
 use crate::abi::counter::Counter;
@@ -22,7 +28,7 @@ use crate::abi::flow::FlowKey;
 use crate::abi::frontend::{Frontend, flags};
 use crate::abi::interface::NODE;
 use crate::abi::socket::{Role, Socket, SocketKey, halves};
-use crate::net::{Addr4, Addr6, Address, Family, Port, protocol};
+use crate::net::{Addr4, Addr6, Address, Family, Port};
 use crate::tables::{Sockets, Tables};
 
 /// Who calls.
@@ -63,10 +69,6 @@ pub enum Answer {
     Unreachable,
 }
 
-/// The most addresses of which a closing socket takes its entries along; others wait until the map
-/// needs their room.
-const REMEMBERED: u32 = 16;
-
 /// Decides on a socket that is connected to `peer`.
 #[inline(always)]
 pub fn connect<A: Address, T: Tables<A> + Sockets<A>>(
@@ -92,8 +94,11 @@ pub fn send<A: Address, T: Tables<A> + Sockets<A>>(
     let frontend = match dialled(tables, caller, peer) {
         Ok(frontend) => frontend,
         Err(translation) => {
-            // What this peer answers from now on, it answers for itself.
-            forget_answers(tables, caller.socket, *peer);
+            // What this peer answers from now on, it answers for itself. (The kernel calls this a
+            // naming too: an IPv4 address in disguise that the socket is connected to.)
+            if connection(tables, caller.socket, peer).is_none() {
+                forget_answers(tables, caller.socket, *peer);
+            }
             return answer(tables, Err(translation), peer);
         }
     };
@@ -122,29 +127,12 @@ pub fn received<A: Address, T: Sockets<A>>(tables: &T, socket: u64, from: &mut P
 /// Turns the peer of a connected socket into what the socket had dialled; tells whether it had to.
 #[inline(always)]
 pub fn named<A: Address, T: Sockets<A>>(tables: &T, socket: u64, peer: &mut Peer<A>) -> bool {
-    match tables.socket(&SocketKey::of(socket, Role::Peer)) {
-        Some(entry) if entry.addr == peer.addr && entry.port == peer.port => {
+    match connection(tables, socket, peer) {
+        Some(entry) => {
             *peer = Peer { addr: entry.dialled, port: entry.dialled_port };
             true
         }
-        _ => false,
-    }
-}
-
-/// Forgets a socket that is closed.
-#[inline(always)]
-pub fn release<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
-    disconnect(tables, socket);
-    let key = SocketKey::of(socket, Role::Last);
-    let Some(last) = tables.socket(&key) else { return };
-    tables.forget_socket(&key);
-    let mut asked = SocketKey::new(socket, Role::Asked, last.dialled, last.dialled_port);
-    for _ in 0..REMEMBERED {
-        let Some(entry) = tables.socket(&asked) else { return };
-        forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
-        tables.forget_socket(&asked);
-        asked.addr = entry.earlier;
-        asked.port = entry.earlier_port;
+        None => false,
     }
 }
 
@@ -187,7 +175,7 @@ fn tuple<A: Address>(caller: &Caller<A>, peer: &Peer<A>, src_port: Port) -> Flow
 }
 
 /// Stands for the sockets of a namespace in `AFFINITY`: an address that no client can have, of
-/// 0.0.0.0/8 (RFC 1122) or 100::/64 (RFC 6666), with the end of the cookie.
+/// `0.0.0.0/8` (RFC 1122) or `100::/64` (RFC 6666), with the end of the cookie.
 #[inline(always)]
 fn stand_in<A: Address>(netns: u64) -> A {
     let [low, high] = halves(netns);
@@ -268,102 +256,6 @@ fn let_in<A: Address, T: Tables<A>>(
     match address {
         Some(addr) if tables.in_source_ranges(frontend.service, addr) => Ok(()),
         _ => Err(Translation::Drop(Counter::DropSourceRange)),
-    }
-}
-
-/// What the last datagram to `peer` became, if that still holds.
-#[inline(always)]
-fn sticky<A: Address, T: Tables<A> + Sockets<A>>(
-    tables: &T,
-    socket: u64,
-    peer: Peer<A>,
-    frontend: Frontend,
-) -> Option<Socket<A>> {
-    let entry = tables.socket(&SocketKey::new(socket, Role::Asked, peer.addr, peer.port))?;
-    let serves = tables.backend(entry.backend).is_some_and(|it| it.serves(entry.generation));
-    (entry.service == frontend.service && serves).then_some(entry)
-}
-
-/// Remembers whom a socket is connected to.
-#[inline(always)]
-fn keep_peer<A: Address, T: Tables<A> + Sockets<A>>(
-    tables: &T,
-    socket: u64,
-    entry: &Socket<A>,
-) -> Result<(), Translation> {
-    if entry.protocol == protocol::UDP {
-        keep_answers(tables, socket, entry)?;
-    }
-    keep(tables, &SocketKey::of(socket, Role::Peer), entry);
-    Ok(())
-}
-
-/// Remembers where datagrams to an address go, and instead of what they went before.
-#[inline(always)]
-fn keep_asked<A: Address, T: Tables<A> + Sockets<A>>(
-    tables: &T,
-    socket: u64,
-    mut entry: Socket<A>,
-) -> Result<(), Translation> {
-    let asked = SocketKey::new(socket, Role::Asked, entry.dialled, entry.dialled_port);
-    let last = SocketKey::of(socket, Role::Last);
-    if let Some(before) = tables.socket(&asked) {
-        forget_answers(tables, socket, Peer { addr: before.addr, port: before.port });
-        entry.earlier = before.earlier;
-        entry.earlier_port = before.earlier_port;
-    } else {
-        if let Some(before) = tables.socket(&last) {
-            entry.earlier = before.dialled;
-            entry.earlier_port = before.dialled_port;
-        }
-        keep(tables, &last, &entry);
-    }
-    keep_answers(tables, socket, &entry)?;
-    keep(tables, &asked, &entry);
-    Ok(())
-}
-
-/// Makes sure that what the backend answers will come from what was dialled. Without that, the
-/// datagram is not sent.
-#[inline(always)]
-fn keep_answers<A: Address, T: Tables<A> + Sockets<A>>(
-    tables: &T,
-    socket: u64,
-    entry: &Socket<A>,
-) -> Result<(), Translation> {
-    let key = SocketKey::new(socket, Role::Answers, entry.addr, entry.port);
-    match tables.socket(&key) {
-        Some(it) if it.dialled == entry.dialled && it.dialled_port == entry.dialled_port => Ok(()),
-        _ => {
-            tables.keep_socket(&key, entry).map_err(|_| Translation::Drop(Counter::DropSocketTable))
-        }
-    }
-}
-
-/// Keeps what the call can do without.
-#[inline(always)]
-fn keep<A: Address, T: Tables<A> + Sockets<A>>(tables: &T, key: &SocketKey<A>, entry: &Socket<A>) {
-    if tables.keep_socket(key, entry).is_err() {
-        tables.count(Counter::SocketNotKept);
-    }
-}
-
-/// Forgets whom a socket was connected to.
-#[inline(always)]
-fn disconnect<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
-    let key = SocketKey::of(socket, Role::Peer);
-    if let Some(entry) = tables.socket(&key) {
-        forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
-        tables.forget_socket(&key);
-    }
-}
-
-/// Looks first: to remove nothing costs a lock.
-#[inline(always)]
-fn forget_answers<A: Address, T: Sockets<A>>(tables: &T, socket: u64, from: Peer<A>) {
-    let key = SocketKey::new(socket, Role::Answers, from.addr, from.port);
-    if tables.socket(&key).is_some() {
-        tables.forget_socket(&key);
     }
 }
 

@@ -249,6 +249,15 @@ pub const fn flows_map(family: Family) -> &'static str {
     }
 }
 
+/// The name of the sockets' map of `family`.
+#[must_use]
+pub const fn sockets_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::SOCKETS_V4,
+        Family::V6 => map::SOCKETS_V6,
+    }
+}
+
 /// The name of the addresses' map of `family`.
 #[must_use]
 pub const fn addresses_map(family: Family) -> &'static str {

@@ -13,6 +13,7 @@ use lb_tests::traffic::{UdpClient, http_get};
 
 use crate::cluster::{Cluster, NODE_PORT, PATIENCE, cluster_ips, slices};
 use crate::pair::{balancer, web};
+use crate::sockets::wait_for_answer;
 
 /// How a process talks.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ fn cluster(flags: &[&str]) -> Cluster {
     let [v4, v6] = slices("default/web", &cluster.servers);
     cluster.manifests.write("web.yaml", &[web().object(), v4.object(), v6.object()]);
     for dst in balancer() {
-        cluster.wait_for_socket(&cluster.node.ns, dst);
+        wait_for_answer(&cluster.node.ns, dst);
     }
     cluster
 }
@@ -127,6 +128,5 @@ fn every_kind_of_socket_reaches_every_kind_of_address() {
     let all = cluster(&["--socket-lb=all"]);
     fill(&mut table, &all, "host, mode all", &all.node.ns, true);
     fill(&mut table, &all, "pod, mode all", &all.pod.ns, false);
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target");
-    fs::write(target.join("sockets.md"), table).unwrap();
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sockets.md"), table).unwrap();
 }

@@ -8,6 +8,7 @@ use crate::abi::interface::Interface;
 use crate::abi::prefix::SourceRange;
 use crate::abi::service::{Service, SlotRange, flags as service};
 use crate::native::MemoryTables;
+use crate::net::protocol;
 
 const SOCKET: u64 = 77;
 const NETNS: u64 = 0x0102_0304_0506;
@@ -234,6 +235,8 @@ fn a_connected_udp_socket_hears_who_it_dialled_until_it_is_connected_elsewhere()
     let mut from = connected(&tables, &HOST_UDP, peer(VIP, 80));
     assert!(received(&tables, SOCKET, &mut from));
     assert_eq!(from, peer(VIP, 80));
+    assert_eq!(send(&tables, &HOST_UDP, &mut pod(1)), Answer::Untouched);
+    assert!(received(&tables, SOCKET, &mut pod(1)), "what it is connected to is not dialled anew");
     check(&tables, HOST_UDP, pod(1), Answer::Untouched);
     assert!(!received(&tables, SOCKET, &mut pod(1)));
     assert!(!named(&tables, SOCKET, &mut pod(1)));

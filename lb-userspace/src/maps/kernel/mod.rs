@@ -9,11 +9,13 @@ mod counters;
 mod family;
 mod flows;
 mod prefixes;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
 pub use counters::Counters;
 pub use flows::KernelFlows;
+pub use sockets::{Holder, KernelSockets};
 
 use std::fmt;
 use std::path::Path;
