@@ -12,14 +12,14 @@ const BUDGET: [(&str, u32); 13] = [
     ("lb_l3_ingress", 100_000),
     ("lb_l3_egress", 130_000),
     ("lb_connect4", 2_000),
-    ("lb_connect6", 4_000),
-    ("lb_sendmsg4", 2_000),
-    ("lb_sendmsg6", 4_000),
-    ("lb_recvmsg4", 200),
-    ("lb_recvmsg6", 400),
-    ("lb_getpeername4", 200),
-    ("lb_getpeername6", 400),
-    ("lb_sock_release", 1_000),
+    ("lb_connect6", 10_000),
+    ("lb_sendmsg4", 3_000),
+    ("lb_sendmsg6", 13_000),
+    ("lb_recvmsg4", 100),
+    ("lb_recvmsg6", 200),
+    ("lb_getpeername4", 100),
+    ("lb_getpeername6", 300),
+    ("lb_sock_release", 6_000),
 ];
 
 /// Every value that the setting can have.

@@ -106,6 +106,6 @@ fn cleanup_and_the_setting_off_leave_no_program_at_the_cgroup() {
     let flags = ["--socket-lb=off"];
     cluster.agent =
         crate::cluster::start_agent(&cluster.node, &cluster.manifests, &cluster.bpffs, &flags);
-    cluster.wait_until_served();
+    cluster.agent.wait_printed("every source has delivered", PATIENCE);
     assert_eq!(attached(&cluster), Vec::<String>::new(), "an agent that is told so lets go");
 }
