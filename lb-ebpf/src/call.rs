@@ -26,6 +26,8 @@ static HOST_NETNS: u64 = 0;
 const STREAM: u32 = 1;
 /// `SOCK_DGRAM`.
 const DATAGRAM: u32 = 2;
+/// `AF_INET6`.
+const IPV6: u32 = 10;
 /// The third word of an IPv4-mapped IPv6 address, whose first two are zero (RFC 4291 §2.5.5.2).
 const MAPPED: u32 = 0xffff_u32.to_be();
 
@@ -184,10 +186,37 @@ impl Call {
     }
 }
 
-/// The cookie of a socket that is closed.
-#[inline(always)]
-pub(crate) fn closing(ctx: &SockContext) -> u64 {
-    cookie(ctx.as_ptr())
+/// A socket that is closed.
+pub(crate) struct Closing {
+    sk: *mut bpf_sock,
+}
+
+impl Closing {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &SockContext) -> Self {
+        Self { sk: ctx.sock }
+    }
+
+    /// Its cookie.
+    #[inline(always)]
+    pub(crate) fn socket(&self) -> u64 {
+        cookie(self.sk.cast())
+    }
+
+    /// Whether it can have had an IPv6 peer.
+    #[inline(always)]
+    pub(crate) fn is_ipv6(&self) -> bool {
+        // SAFETY: a field of the context.
+        unsafe { read(&raw const (*self.sk).family) == IPV6 }
+    }
+
+    /// Its IP protocol number.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the numbers that count fit")]
+    pub(crate) fn protocol(&self) -> u8 {
+        // SAFETY: a field of the context.
+        unsafe { read(&raw const (*self.sk).protocol) as u8 }
+    }
 }
 
 /// Makes the call of the process fail with an error number, once the program has said no.

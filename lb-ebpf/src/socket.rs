@@ -9,7 +9,7 @@ use aya_ebpf::programs::{SockAddrContext, SockContext};
 use lb_common::decide::socket::{self, Answer};
 use lb_common::net::{Addr4, Addr6};
 
-use crate::call::{self, Call};
+use crate::call::{self, Call, Closing};
 use crate::tables::{KernelTables, Process};
 
 /// The call goes on.
@@ -102,9 +102,11 @@ telling_ipv6!(getpeername6, lb_getpeername6, socket::named);
 
 #[cgroup_sock(sock_release)]
 fn lb_sock_release(ctx: SockContext) -> i32 {
-    let socket = call::closing(&ctx);
-    socket::release::<Addr4, _>(&TABLES, socket);
-    socket::release::<Addr6, _>(&TABLES, socket);
+    let closing = Closing::new(&ctx);
+    socket::release::<Addr4, _>(&TABLES, closing.socket(), closing.protocol());
+    if closing.is_ipv6() {
+        socket::release::<Addr6, _>(&TABLES, closing.socket(), closing.protocol());
+    }
     GO_ON
 }
 

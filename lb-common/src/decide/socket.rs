@@ -189,7 +189,7 @@ fn stand_in<A: Address>(netns: u64) -> A {
 fn is_this_host<A: Address>(addr: A) -> bool {
     let [first, second, third, last] = addr.words();
     match A::FAMILY {
-        Family::V4 => matches!(first.to_ne_bytes()[0], 0 | 127),
+        Family::V4 => first == 0 || first.to_ne_bytes()[0] == 127,
         Family::V6 => first | second | third == 0 && (last == 0 || last == 1_u32.to_be()),
     }
 }

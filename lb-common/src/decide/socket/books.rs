@@ -16,10 +16,13 @@ use crate::tables::{Sockets, Tables};
 /// needs their room.
 const REMEMBERED: u32 = 16;
 
-/// Forgets a socket that is closed.
+/// Forgets a socket of `protocol` that is closed.
 #[inline(always)]
-pub fn release<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
+pub fn release<A: Address, T: Sockets<A>>(tables: &T, socket: u64, protocol: u8) {
     disconnect(tables, socket);
+    if protocol != protocol::UDP {
+        return;
+    }
     let key = SocketKey::of(socket, Role::Last);
     let Some(last) = tables.socket(&key) else { return };
     tables.forget_socket(&key);

@@ -154,11 +154,13 @@ fn loopback_addresses_lead_the_host_to_node_ports_and_to_nothing_else() {
 }
 
 #[test]
-fn ipv6_knows_its_loopback_addresses() {
+fn a_loopback_address_or_none_means_this_host() {
     let is = |groups: [u16; 8]| {
         is_this_host(Addr6::from_ip(core::net::Ipv6Addr::from(groups).into()).unwrap())
     };
     assert!(is([0, 0, 0, 0, 0, 0, 0, 1]) && is([0; 8]));
+    assert!(is_this_host(addr([127, 9, 9, 9])) && is_this_host(addr([0; 4])));
+    assert!(!is_this_host(addr([0, 0, 0, 1])) && !is_this_host(addr([128, 0, 0, 1])));
     assert!(!is([0, 0, 0, 0, 0, 0, 0, 2]) && !is([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
 }
 
@@ -251,9 +253,9 @@ fn a_closed_socket_leaves_nothing() {
     }
     connected(&tables, &HOST_UDP, peer(VIP, 80));
     assert!(!tables.v4.sockets().is_empty());
-    release::<Addr4, _>(&tables, SOCKET + 1);
+    release::<Addr4, _>(&tables, SOCKET + 1, protocol::UDP);
     assert!(!tables.v4.sockets().is_empty(), "another socket's");
-    release::<Addr4, _>(&tables, SOCKET);
+    release::<Addr4, _>(&tables, SOCKET, protocol::UDP);
     assert_eq!(tables.v4.sockets(), []);
 }
 
