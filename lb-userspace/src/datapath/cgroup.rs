@@ -37,7 +37,7 @@ fn mounts_of(mounts: &str) -> impl Iterator<Item = PathBuf> {
     cgroups.filter_map(|fields| Some(unescaped(fields.get(1)?).into()))
 }
 
-/// The kernel writes a space as `\040` (proc_pid_mounts(5)).
+/// The kernel writes a space as `\040` (`proc_pid_mounts(5)`).
 fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }

@@ -72,14 +72,18 @@ fn a_closed_socket_leaves_no_entry() {
     let cluster = Cluster::new(Topology::Routed, 1);
     let counts = || ["SOCKETS_V4", "SOCKETS_V6"].map(|map| entries(&cluster, map));
     let host = &cluster.node.ns;
-    cluster_ips().iter().for_each(|dst| wait_for_answer(host, *dst));
+    for dst in cluster_ips() {
+        wait_for_answer(host, dst);
+    }
     let open = cluster_ips().map(|tcp| {
         let udp = SocketAddr::new(tcp.ip(), 53);
         let clients = [
             UdpClient::connect(host, udp, None, PATIENCE).unwrap(),
             UdpClient::open(host, udp, None, PATIENCE).unwrap(),
         ];
-        clients.iter().for_each(|client| drop(client.ask().unwrap()));
+        for client in &clients {
+            client.ask().unwrap();
+        }
         (Connection::open(host, tcp, None, PATIENCE).unwrap(), clients)
     });
     assert_eq!(counts(), [6; 2], "one by TCP, two of the connected, three of the other");

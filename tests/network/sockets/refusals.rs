@@ -3,13 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
 use lb_tests::lab::{Namespace, Topology, wait_until};
-use lb_tests::traffic::UdpClient;
+use lb_tests::traffic::{UdpClient, http_get};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices, web};
+use crate::pair::{self, balancer};
+use crate::sockets::wait_for_answer;
+
+/// How long a client waits for an answer that must not come.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// What connecting a non-blocking socket comes to by itself: without a decision at the socket that is
 /// "in progress", whatever the peer will say.
@@ -63,4 +69,27 @@ fn a_policy_local_without_local_endpoints_is_an_unreachable_host() {
         });
         check_refused(&cluster.node.ns, dst, Errno::EHOSTUNREACH);
     }
+}
+
+/// The sockets of pods are not bound to an address, so what they send is judged instead.
+#[test]
+fn source_ranges_hold_for_processes_of_the_node_and_for_pods() {
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &["--socket-lb=all"]);
+    let (host, pod) = (&cluster.node.ns, &cluster.pod.ns);
+    let write = |ranges: [String; 2]| {
+        let [v4, v6] = slices("default/web", &cluster.servers);
+        let service = ranges.iter().fold(pair::web(), |service, range| service.source_range(range));
+        cluster.manifests.write("web.yaml", &[service.object(), v4.object(), v6.object()]);
+    };
+    write([format!("{}/32", cluster.node.v4), format!("{}/128", cluster.node.v6)]);
+    for dst in balancer() {
+        wait_for_answer(host, dst);
+        assert!(http_get(pod, dst, None, SILENCE).is_err(), "{dst}");
+    }
+    write([format!("{}/32", cluster.pod.v4), format!("{}/128", cluster.pod.v6)]);
+    for dst in balancer() {
+        wait_for_answer(pod, dst);
+        assert_eq!(connect_without_waiting(host, dst), Err(Errno::EHOSTUNREACH), "{dst}");
+    }
+    assert!(cluster.counter("drop_source_range") >= 4, "at sockets and of packets");
 }

@@ -1,11 +1,12 @@
 //! Which backend a socket gets, and for how long.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use lb_tests::lab::{Topology, wait_until};
-use lb_tests::traffic::{Connection, UdpClient};
+use lb_tests::lab::{Lab, Topology, wait_until};
+use lb_tests::traffic::{Connection, UdpClient, http_get};
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices, web};
+use crate::pair::{self, Pair, balancer, node_ports};
 use crate::sockets::wait_for_answer;
 
 #[test]
@@ -19,6 +20,25 @@ fn processes_of_a_node_are_spread_over_all_pods_which_see_the_node() {
         assert!(shares.values().all(|share| (10..=60).contains(share)), "{dst}: {shares:?}");
     }
     assert_eq!(cluster.counter("new_flow"), before, "no packet was translated");
+}
+
+#[test]
+fn processes_of_a_node_reach_pods_of_others_under_the_address_that_the_route_gives_them() {
+    let pair = Pair::new(Lab::new(), Topology::Routed);
+    let [first, second] = &pair.nodes;
+    pair.write(&pair::web().external_local(), &pair.servers[1..]);
+    let own = [IpAddr::from(first.v4), first.v6.into()];
+    for dst in [cluster_ips(), node_ports(first), balancer()].concat() {
+        wait_for_answer(&first.ns, dst);
+        let answer = http_get(&first.ns, dst, None, PATIENCE).unwrap();
+        assert_eq!((answer.name.as_str(), answer.peer), ("web2", dst));
+        let seen = answer.seen_peer.map(|seen| seen.ip());
+        assert!(own.iter().any(|own| seen == Some(*own)), "{dst}: {seen:?}");
+    }
+    // What is no address of this node is the other's to serve.
+    for dst in node_ports(second) {
+        wait_for_answer(&first.ns, dst);
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct KernelSockets<A> {
 /// A socket that sends to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder<A> {
-    /// The socket's cookie, by which sock_diag(7) knows it too.
+    /// The socket's cookie, by which `sock_diag(7)` knows it too.
     pub cookie: u64,
     /// The cookie of its network namespace.
     pub netns: u64,
