@@ -1,10 +1,8 @@
 //! What a process asks of a socket, as the kernel shows it to programs at a cgroup: the only reader and
 //! writer of that context, and the only caller of the helpers that know sockets.
-//!
-//! Fields are read and written one word at a time, as the kernel demands: volatile, or the compiler
-//! would join them.
 
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::ptr;
 
 use aya_ebpf::EbpfContext as _;
@@ -33,7 +31,7 @@ const MAPPED: u32 = 0xffff_u32.to_be();
 
 /// A call of a process that names, or asks for, an address.
 pub(crate) struct Call {
-    ctx: *mut bpf_sock_addr,
+    words: Words,
     netns: u64,
 }
 
@@ -43,18 +41,19 @@ impl Call {
     pub(crate) fn new(ctx: &SockAddrContext) -> Option<Self> {
         // SAFETY: the context that this program was called with.
         let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-        let call = Self { ctx: ctx.sock_addr, netns };
+        let call = Self { words: Words(ctx.sock_addr.cast()), netns };
         (call.is_plain() && (is_for_all() || call.is_host())).then_some(call)
     }
 
     /// The socket's cookie.
     #[inline(always)]
     pub(crate) fn socket(&self) -> u64 {
-        cookie(self.ctx.cast())
+        self.words.cookie()
     }
 
     /// Who calls, by a socket that is bound to `bound` if that is an address.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the numbers that count fit")]
     pub(crate) fn caller<A: Address>(&self, bound: A) -> Caller<A> {
         let words = bound.words();
         let is_bound = words[0] | words[1] | words[2] | words[3] != 0;
@@ -63,103 +62,70 @@ impl Call {
             netns: self.netns,
             is_host: self.is_host(),
             bound: is_bound.then_some(bound),
-            protocol: self.protocol(),
+            protocol: self.words.read(offset_of!(bpf_sock_addr, protocol)) as u8,
         }
     }
 
     /// The IPv4 address that is named.
     #[inline(always)]
     pub(crate) fn peer4(&self) -> Peer<Addr4> {
-        // SAFETY: a field of the context.
-        let word = unsafe { read(&raw const (*self.ctx).user_ip4) };
-        Peer { addr: Addr4::from_octets(word.to_ne_bytes()), port: self.port() }
+        Peer { addr: self.words.v4(offset_of!(bpf_sock_addr, user_ip4)), port: self.port() }
     }
 
     /// The IPv6 address that is named; if it is an IPv4 address in disguise, that one.
     #[inline(always)]
     pub(crate) fn peer6(&self) -> Result<Peer<Addr6>, Peer<Addr4>> {
-        // SAFETY: a field of the context.
-        let field = unsafe { &raw const (*self.ctx).user_ip6 }.cast();
-        let words = words(field);
-        if words[0] | words[1] == 0 && words[2] == MAPPED {
-            return Err(Peer {
-                addr: Addr4::from_octets(words[3].to_ne_bytes()),
-                port: self.port(),
-            });
+        let addr = self.words.v6(offset_of!(bpf_sock_addr, user_ip6));
+        let [first, second, third, last] = addr.words();
+        if first | second == 0 && third == MAPPED {
+            return Err(Peer { addr: Addr4::from_octets(last.to_ne_bytes()), port: self.port() });
         }
-        Ok(Peer { addr: Addr6::from_words(words), port: self.port() })
+        Ok(Peer { addr, port: self.port() })
     }
 
     /// Names another IPv4 address.
     #[inline(always)]
     pub(crate) fn set_peer4(&self, peer: Peer<Addr4>) {
-        // SAFETY: a field of the context.
-        unsafe { write(&raw mut (*self.ctx).user_ip4, peer.addr.words()[0]) };
+        self.words.write(offset_of!(bpf_sock_addr, user_ip4), peer.addr.words()[0]);
         self.set_port(peer.port);
     }
 
     /// Names another IPv4 address, in disguise as before.
     #[inline(always)]
     pub(crate) fn set_mapped(&self, peer: Peer<Addr4>) {
-        // SAFETY: a field of the context.
-        unsafe { write(&raw mut (*self.ctx).user_ip6[3], peer.addr.words()[0]) };
+        self.words.write(offset_of!(bpf_sock_addr, user_ip6) + 12, peer.addr.words()[0]);
         self.set_port(peer.port);
     }
 
     /// Names another IPv6 address.
     #[inline(always)]
     pub(crate) fn set_peer6(&self, peer: Peer<Addr6>) {
-        let words = peer.addr.words();
-        // SAFETY: fields of the context.
-        unsafe { write(&raw mut (*self.ctx).user_ip6[0], words[0]) };
-        // SAFETY: as above.
-        unsafe { write(&raw mut (*self.ctx).user_ip6[1], words[1]) };
-        // SAFETY: as above.
-        unsafe { write(&raw mut (*self.ctx).user_ip6[2], words[2]) };
-        // SAFETY: as above.
-        unsafe { write(&raw mut (*self.ctx).user_ip6[3], words[3]) };
+        let (at, [first, second, third, last]) =
+            (offset_of!(bpf_sock_addr, user_ip6), peer.addr.words());
+        self.words.write(at, first);
+        self.words.write(at + 4, second);
+        self.words.write(at + 8, third);
+        self.words.write(at + 12, last);
         self.set_port(peer.port);
     }
 
     /// The IPv4 address that the socket is bound to, or zero.
     #[inline(always)]
     pub(crate) fn bound4(&self) -> Addr4 {
-        // SAFETY: a field of the socket, which is never absent here.
-        let word = unsafe { read(&raw const (*self.sk()).src_ip4) };
-        Addr4::from_octets(word.to_ne_bytes())
+        self.words.sk().v4(offset_of!(bpf_sock, src_ip4))
     }
 
     /// The IPv6 address that the socket is bound to, or zero.
     #[inline(always)]
     pub(crate) fn bound6(&self) -> Addr6 {
-        // SAFETY: a field of the socket, which is never absent here.
-        Addr6::from_words(words(unsafe { &raw const (*self.sk()).src_ip6 }.cast()))
+        self.words.sk().v6(offset_of!(bpf_sock, src_ip6))
     }
 
-    #[inline(always)]
-    fn sk(&self) -> *mut bpf_sock {
-        // SAFETY: a field of the context.
-        unsafe { ptr::read_volatile(&raw const (*self.ctx).__bindgen_anon_1.sk) }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the numbers that count fit")]
-    fn protocol(&self) -> u8 {
-        self.whole_protocol() as u8
-    }
-
-    /// More than eight bits: that of MPTCP has nine.
-    #[inline(always)]
-    fn whole_protocol(&self) -> u32 {
-        // SAFETY: a field of the context.
-        unsafe { read(&raw const (*self.ctx).protocol) }
-    }
-
+    /// The whole protocol number is compared: that of MPTCP has nine bits.
     #[inline(always)]
     fn is_plain(&self) -> bool {
-        // SAFETY: a field of the context.
-        let kind = unsafe { read(&raw const (*self.ctx).type_) };
-        let protocol = self.whole_protocol();
+        let kind = self.words.read(offset_of!(bpf_sock_addr, type_));
+        let protocol = self.words.read(offset_of!(bpf_sock_addr, protocol));
         (kind == STREAM && protocol == u32::from(protocol::TCP))
             || (kind == DATAGRAM && protocol == u32::from(protocol::UDP))
     }
@@ -174,48 +140,42 @@ impl Call {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the field is wider than a port")]
     fn port(&self) -> Port {
-        // SAFETY: a field of the context.
-        let word = unsafe { read(&raw const (*self.ctx).user_port) };
+        let word = self.words.read(offset_of!(bpf_sock_addr, user_port));
         Port::from_bytes((word as u16).to_ne_bytes())
     }
 
     #[inline(always)]
     fn set_port(&self, port: Port) {
-        // SAFETY: a field of the context.
-        unsafe { write(&raw mut (*self.ctx).user_port, u32::from(port.word())) };
+        self.words.write(offset_of!(bpf_sock_addr, user_port), u32::from(port.word()));
     }
 }
 
 /// A socket that is closed.
-pub(crate) struct Closing {
-    sk: *mut bpf_sock,
-}
+pub(crate) struct Closing(Words);
 
 impl Closing {
     #[inline(always)]
     pub(crate) fn new(ctx: &SockContext) -> Self {
-        Self { sk: ctx.sock }
+        Self(Words(ctx.sock.cast()))
     }
 
     /// Its cookie.
     #[inline(always)]
     pub(crate) fn socket(&self) -> u64 {
-        cookie(self.sk.cast())
+        self.0.cookie()
     }
 
     /// Whether it can have had an IPv6 peer.
     #[inline(always)]
     pub(crate) fn is_ipv6(&self) -> bool {
-        // SAFETY: a field of the context.
-        unsafe { read(&raw const (*self.sk).family) == IPV6 }
+        self.0.read(offset_of!(bpf_sock, family)) == IPV6
     }
 
     /// Its IP protocol number.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the numbers that count fit")]
     pub(crate) fn protocol(&self) -> u8 {
-        // SAFETY: a field of the context.
-        unsafe { read(&raw const (*self.sk).protocol) as u8 }
+        self.0.read(offset_of!(bpf_sock, protocol)) as u8
     }
 }
 
@@ -232,39 +192,47 @@ fn is_for_all() -> bool {
     unsafe { ptr::read_volatile(&raw const SOCKET_LB) != 0 }
 }
 
-#[inline(always)]
-fn cookie(ctx: *mut c_void) -> u64 {
-    // SAFETY: the context that this program was called with.
-    unsafe { bpf_get_socket_cookie(ctx) }
-}
+/// A structure that the kernel has handed over, which takes one word at a time: volatile, or the
+/// compiler would join them. Offsets are in bytes; those of fields that the kernel does not know, or
+/// not here, make the verifier refuse the program.
+#[derive(Clone, Copy)]
+struct Words(*mut u32);
 
-#[inline(always)]
-fn words(field: *const u32) -> [u32; 4] {
-    // SAFETY: four words of a structure of the kernel's, one by one.
-    let first = unsafe { read(field) };
-    // SAFETY: as above.
-    let second = unsafe { read(field.add(1)) };
-    // SAFETY: as above.
-    let third = unsafe { read(field.add(2)) };
-    // SAFETY: as above.
-    let last = unsafe { read(field.add(3)) };
-    [first, second, third, last]
-}
+impl Words {
+    #[inline(always)]
+    fn read(self, offset: usize) -> u32 {
+        // SAFETY: a field of the structure, which lives as long as the program runs.
+        unsafe { ptr::read_volatile(self.0.wrapping_byte_add(offset)) }
+    }
 
-/// # Safety
-///
-/// A word of a structure that the kernel has handed over.
-#[inline(always)]
-unsafe fn read(field: *const u32) -> u32 {
-    // SAFETY: as promised by the caller; the verifier proves it once more.
-    unsafe { ptr::read_volatile(field) }
-}
+    #[inline(always)]
+    fn write(self, offset: usize, word: u32) {
+        // SAFETY: as in `read`; nobody else looks at it meanwhile.
+        unsafe { ptr::write_volatile(self.0.wrapping_byte_add(offset), word) }
+    }
 
-/// # Safety
-///
-/// As for [`read`].
-#[inline(always)]
-unsafe fn write(field: *mut u32, word: u32) {
-    // SAFETY: as promised by the caller; the verifier proves it once more.
-    unsafe { ptr::write_volatile(field, word) }
+    #[inline(always)]
+    fn v4(self, offset: usize) -> Addr4 {
+        Addr4::from_octets(self.read(offset).to_ne_bytes())
+    }
+
+    #[inline(always)]
+    fn v6(self, offset: usize) -> Addr6 {
+        let [first, second] = [self.read(offset), self.read(offset + 4)];
+        Addr6::from_words([first, second, self.read(offset + 8), self.read(offset + 12)])
+    }
+
+    /// The socket of a call, which is never absent.
+    #[inline(always)]
+    fn sk(self) -> Self {
+        let field = self.0.wrapping_byte_add(offset_of!(bpf_sock_addr, __bindgen_anon_1));
+        // SAFETY: as in `read`; the only field that is a pointer.
+        Self(unsafe { ptr::read_volatile(field.cast()) })
+    }
+
+    #[inline(always)]
+    fn cookie(self) -> u64 {
+        // SAFETY: the context that this program was called with.
+        unsafe { bpf_get_socket_cookie(self.0.cast::<c_void>()) }
+    }
 }

@@ -6,7 +6,7 @@
 
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use lb_common::decide::socket::{self, Answer};
+use lb_common::decide::socket::{self, Answer, Peer};
 use lb_common::net::{Addr4, Addr6};
 
 use crate::call::{self, Call, Closing};
@@ -18,6 +18,8 @@ const GO_ON: i32 = 1;
 const STOP: i32 = 0;
 /// `ECONNREFUSED`.
 const REFUSED: i32 = 111;
+/// `EADDRINUSE`.
+const TAKEN: i32 = 98;
 /// `EHOSTUNREACH`.
 const UNREACHABLE: i32 = 113;
 
@@ -100,6 +102,31 @@ macro_rules! telling_ipv6 {
 telling_ipv6!(recvmsg6, lb_recvmsg6, socket::received);
 telling_ipv6!(getpeername6, lb_getpeername6, socket::named);
 
+#[cgroup_sock_addr(bind4)]
+fn lb_bind4(ctx: SockAddrContext) -> i32 {
+    let Some(call) = Call::new(&ctx) else { return GO_ON };
+    let address = call.peer4();
+    carry_out(socket::bind(&TABLES, &call.caller(address.addr), &address), || {})
+}
+
+/// Who binds all IPv6 addresses gets all IPv4 addresses as well, unless he has said otherwise, which
+/// nobody can see here.
+#[cgroup_sock_addr(bind6)]
+fn lb_bind6(ctx: SockAddrContext) -> i32 {
+    let Some(call) = Call::new(&ctx) else { return GO_ON };
+    let mapped = match call.peer6() {
+        Err(mapped) => mapped,
+        Ok(address) => {
+            let answer = socket::bind(&TABLES, &call.caller(address.addr), &address);
+            if answer != Answer::Untouched || address.addr != Addr6::default() {
+                return carry_out(answer, || {});
+            }
+            Peer { addr: Addr4::default(), port: address.port }
+        }
+    };
+    carry_out(socket::bind(&TABLES, &call.caller(mapped.addr), &mapped), || {})
+}
+
 #[cgroup_sock(sock_release)]
 fn lb_sock_release(ctx: SockContext) -> i32 {
     let closing = Closing::new(&ctx);
@@ -122,6 +149,7 @@ fn carry_out(answer: Answer, translate: impl FnOnce()) -> i32 {
         }
         Answer::Refused => call::fail(REFUSED),
         Answer::Unreachable => call::fail(UNREACHABLE),
+        Answer::Taken => call::fail(TAKEN),
     }
     STOP
 }

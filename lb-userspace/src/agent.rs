@@ -163,8 +163,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
 /// Without them packets are translated, but processes of this node reach no Service.
 fn attach_sockets(config: &Config, attacher: &mut Attacher) {
     let pins = Pins::new(&config.bpffs);
-    let root = config.cgroup_root.as_deref();
-    if let Err(error) = sockets::sync(attacher.datapath(), &pins, config.socket_lb, root) {
+    if let Err(error) = sockets::sync(attacher.datapath(), &pins, &config.sockets) {
         tracing::error!(
             "processes of this node do not reach Services: {error:#}; `waggle check` tells what is \
              missing, --socket-lb=off does without"

@@ -12,7 +12,7 @@ use lb_common::decide::state::Timeouts;
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::load::Globals;
 use crate::datapath::reserved::PortRange;
-use crate::datapath::sockets::SocketLb;
+use crate::datapath::sockets::{self, SocketLb};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
@@ -46,10 +46,8 @@ pub struct Config {
     pub reserve_ports: bool,
     /// How long flows last without a packet.
     pub timeouts: Timeouts,
-    /// Whose sockets are translated.
-    pub socket_lb: SocketLb,
-    /// The cgroup whose sockets are; `None`: the root of them all.
-    pub cgroup_root: Option<PathBuf>,
+    /// What is done at sockets.
+    pub sockets: sockets::Settings,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
@@ -70,7 +68,7 @@ impl Config {
         Globals {
             masquerade: local | all,
             masquerade_ports: self.masquerade_ports,
-            all_sockets: self.socket_lb == SocketLb::All,
+            all_sockets: self.sockets.whose == SocketLb::All,
             ..Globals::default()
         }
     }

@@ -6,7 +6,7 @@ use lb_common::abi::settings::{HOST_NETNS, MASQUERADE, SOCKET_LB, masquerade};
 use lb_tests::datapath::object;
 
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
-const BUDGET: [(&str, u32); 13] = [
+const BUDGET: [(&str, u32); 15] = [
     ("lb_tc_ingress", 100_000),
     ("lb_tc_egress", 130_000),
     ("lb_l3_ingress", 100_000),
@@ -20,6 +20,8 @@ const BUDGET: [(&str, u32); 13] = [
     ("lb_getpeername4", 100),
     ("lb_getpeername6", 300),
     ("lb_sock_release", 6_000),
+    ("lb_bind4", 1_000),
+    ("lb_bind6", 6_000),
 ];
 
 /// Every value that the setting can have.

@@ -78,6 +78,8 @@ counters! {
     SocketNotKept = 22, "socket_not_kept";
     /// Dropped: a datagram whose answers could not be translated, for want of an entry of its socket.
     DropSocketTable = 23, "drop_socket_table";
+    /// Rejected: a process wanted to bind a node port of a service.
+    RejectBind = 24, "reject_bind";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

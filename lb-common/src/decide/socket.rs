@@ -67,6 +67,8 @@ pub enum Answer {
     Refused,
     /// It fails: the way is closed (`EHOSTUNREACH`), where a packet would be dropped.
     Unreachable,
+    /// It fails: the address is taken (`EADDRINUSE`).
+    Taken,
 }
 
 /// Decides on a socket that is connected to `peer`.
@@ -109,6 +111,19 @@ pub fn send<A: Address, T: Tables<A> + Sockets<A>>(
     let decided = choose(tables, caller, peer, frontend)
         .and_then(|socket| keep_asked(tables, caller.socket, socket).map(|()| socket));
     answer(tables, decided, peer)
+}
+
+/// Decides on a socket that a process of the node binds to `address`: a node port of a service is
+/// taken, although no socket has it, for packets and calls to it would never come here.
+#[inline(always)]
+pub fn bind<A: Address, T: Tables<A>>(tables: &T, caller: &Caller<A>, address: &Peer<A>) -> Answer {
+    match dialled(tables, caller, address) {
+        Ok(frontend) if caller.is_host && frontend.flags & flags::NODE_PORT != 0 => {
+            tables.count(Counter::RejectBind);
+            Answer::Taken
+        }
+        _ => Answer::Untouched,
+    }
 }
 
 /// Turns the source of a datagram that was received into what the socket had dialled; tells whether

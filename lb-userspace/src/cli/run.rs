@@ -19,7 +19,7 @@ use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
-use crate::datapath::sockets::SocketLb;
+use crate::datapath::sockets::{self, SocketLb};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
@@ -89,6 +89,10 @@ pub struct RunArgs {
     /// The cgroup (v2) of those processes [default: the root of the hierarchy, as /proc/mounts has it]
     #[arg(long, value_name = "DIR")]
     cgroup_root: Option<PathBuf>,
+    /// Let no process of the node bind a node port of a Service: else it may, and never hears of
+    /// whom it waits for (not with --socket-lb=off)
+    #[arg(long)]
+    guard_node_ports: bool,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -206,8 +210,11 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         masquerade_ports: args.masquerade_ports,
         reserve_ports: args.reserve_ports,
         timeouts: args.timeouts.timeouts(),
-        socket_lb: args.socket_lb,
-        cgroup_root: args.cgroup_root,
+        sockets: sockets::Settings {
+            whose: args.socket_lb,
+            guard_node_ports: args.guard_node_ports,
+            root: args.cgroup_root,
+        },
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -287,7 +294,7 @@ mod tests {
         assert_eq!(config.capacities, Capacities::default());
         assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
-        assert_eq!((config.socket_lb, config.cgroup_root), (SocketLb::Host, None));
+        assert_eq!(config.sockets, sockets::Settings::default());
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
         assert_eq!(config.timeouts, Timeouts::DEFAULT);
@@ -312,14 +319,7 @@ mod tests {
         assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
         assert_eq!(config.bpffs, PathBuf::from("b"));
         assert_eq!(config.metrics, BindAddress(None));
-        let config =
-            parse("--ignore-external-ips --detect-local-mode none --socket-lb all --cgroup-root c")
-                .unwrap();
-        assert_eq!(
-            (config.socket_lb, config.cgroup_root.clone()),
-            (SocketLb::All, Some("c".into()))
-        );
-        assert!(config.globals().all_sockets);
+        let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
         assert!(config.plan.ignore_external_ips);
         assert_eq!(config.plan.detector, plan::Detector::None);
     }
@@ -347,6 +347,15 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap().globals().masquerade, bits, "{line}");
         }
+    }
+
+    #[test]
+    fn the_flags_of_sockets_reach_their_settings() {
+        let config = parse("--socket-lb all --guard-node-ports --cgroup-root c").unwrap();
+        let (whose, root) = (SocketLb::All, Some("c".into()));
+        assert_eq!(config.sockets, sockets::Settings { whose, guard_node_ports: true, root });
+        assert!(config.globals().all_sockets);
+        assert!(!parse("--socket-lb host").unwrap().globals().all_sockets);
     }
 
     #[test]

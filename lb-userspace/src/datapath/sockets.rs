@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use aya::programs::links::FdLink;
@@ -29,6 +29,24 @@ pub enum SocketLb {
     Off,
 }
 
+/// What is done at sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whose sockets are translated.
+    pub whose: SocketLb,
+    /// Whether processes of the node are kept from binding node ports.
+    pub guard_node_ports: bool,
+    /// The cgroup whose sockets are meant; `None`: the root of them all.
+    pub root: Option<PathBuf>,
+}
+
+impl Settings {
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let guards = GUARDS.into_iter().filter(|_| self.guard_node_ports);
+        PROGRAMS.into_iter().chain(guards)
+    }
+}
+
 /// The programs, in the order in which they are attached: what tells processes whom they talk to comes
 /// before what changes that.
 const PROGRAMS: [&str; 9] = [
@@ -43,21 +61,19 @@ const PROGRAMS: [&str; 9] = [
     "lb_connect6",
 ];
 
-/// Attaches to the cgroup at `root`, by default the root of them all, or to none; lets go of every
-/// other that an earlier agent was told.
-pub fn sync(
-    datapath: &mut Datapath,
-    pins: &Pins,
-    whose: SocketLb,
-    root: Option<&Path>,
-) -> anyhow::Result<()> {
-    if whose == SocketLb::Off {
+/// The programs that guard node ports.
+const GUARDS: [&str; 2] = ["lb_bind4", "lb_bind6"];
+
+/// Attaches what the settings say, where they say; lets go of what else an earlier agent was told.
+pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow::Result<()> {
+    if settings.whose == SocketLb::Off {
         detach(pins).context("let go of the cgroups")?;
         return Ok(());
     }
-    let root = root.map_or_else(cgroup::root, |root| Ok(root.to_owned()))?;
-    attach(datapath, pins, &root).with_context(|| format!("attach to {}", root.display()))?;
-    tracing::info!(cgroup = %root.display(), ?whose, "attached to sockets");
+    let root = settings.root.clone().map_or_else(cgroup::root, Ok)?;
+    attach(datapath, pins, settings, &root)
+        .with_context(|| format!("attach to {}", root.display()))?;
+    tracing::info!(cgroup = %root.display(), whose = ?settings.whose, "attached to sockets");
     Ok(())
 }
 
@@ -75,19 +91,24 @@ pub fn own_netns() -> anyhow::Result<u64> {
     sys::netns_cookie().context("ask for the cookie of this network namespace (kernel 5.14)")
 }
 
-fn attach(datapath: &mut Datapath, pins: &Pins, root: &Path) -> anyhow::Result<()> {
+fn attach(
+    datapath: &mut Datapath,
+    pins: &Pins,
+    settings: &Settings,
+    root: &Path,
+) -> anyhow::Result<()> {
     let id = cgroup::id(root)?;
     let directory = File::open(root)?;
     // All of them or none: half of them would mislead processes.
-    for name in PROGRAMS {
+    for name in settings.programs() {
         datapath.socket_program(name)?;
     }
-    for name in PROGRAMS {
+    for name in settings.programs() {
         attach_program(datapath.socket_program(name)?, &directory, &pins.socket_link(id, name))
             .with_context(|| format!("attach {name}"))?;
     }
     for pin in pins.socket_links()? {
-        if !PROGRAMS.iter().any(|name| pin == pins.socket_link(id, name)) {
+        if !settings.programs().any(|name| pin == pins.socket_link(id, name)) {
             links::detach(&pin).with_context(|| format!("remove {}", pin.display()))?;
         }
     }

@@ -1,7 +1,7 @@
 //! Nobody waits at a socket: what cannot be had is refused by the call itself.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lb_tests::traffic::{UdpClient, http_get};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices, web};
+use crate::cluster::{Cluster, NODE_PORT, PATIENCE, cluster_ips, slices, web};
 use crate::pair::{self, balancer};
 use crate::sockets::wait_for_answer;
 
@@ -92,4 +92,24 @@ fn source_ranges_hold_for_processes_of_the_node_and_for_pods() {
         assert_eq!(connect_without_waiting(host, dst), Err(Errno::EHOSTUNREACH), "{dst}");
     }
     assert!(cluster.counter("drop_source_range") >= 4, "at sockets and of packets");
+}
+
+#[test]
+fn a_guarded_node_port_cannot_be_bound_by_processes_of_the_node() {
+    let bind = |ns: &Namespace, ip: &str, port| -> io::Result<()> {
+        let address = SocketAddr::new(ip.parse().unwrap(), port);
+        let tcp = ns.run(|| TcpListener::bind(address).map(drop));
+        let udp = ns.run(|| UdpSocket::bind(address).map(drop));
+        assert_eq!(tcp.is_ok(), udp.is_ok(), "{address}");
+        tcp
+    };
+    for (flags, expected) in [(&[][..], None), (&["--guard-node-ports"], Some(Errno::EADDRINUSE))] {
+        let cluster = Cluster::with_flags(Topology::Routed, 1, flags);
+        for ip in ["0.0.0.0", "::", "127.0.0.1", "::1", &cluster.node.v4.to_string()] {
+            let refused = bind(&cluster.node.ns, ip, NODE_PORT).err().map(|it| it.raw_os_error());
+            assert_eq!(refused.flatten(), expected.map(|errno| errno as i32), "{ip} {flags:?}");
+            bind(&cluster.node.ns, ip, NODE_PORT + 1).unwrap();
+        }
+        bind(&cluster.pod.ns, "0.0.0.0", NODE_PORT).unwrap();
+    }
 }

@@ -269,3 +269,21 @@ fn a_datagram_whose_answers_would_be_strangers_is_not_sent() {
     check(&tables, HOST, peer(VIP, 80), Answer::Translated);
     assert_eq!(tables.counters().get(&Counter::SocketNotKept), Some(&2));
 }
+
+#[test]
+fn a_process_of_the_node_cannot_bind_a_node_port_of_a_service() {
+    let mut tables = world(1);
+    frontend(&mut tables, peer(NODE_IP, 30_080), flags::EXTERNAL | flags::NODE_PORT);
+    frontend(&mut tables, peer(NODE_IP, 80), flags::EXTERNAL);
+    let check = |caller: Caller<Addr4>, address: Peer<Addr4>, expected| {
+        assert_eq!(bind(&tables, &caller, &address), expected, "{address:?}");
+    };
+    for address in [[0; 4], [127, 0, 0, 1], NODE_IP] {
+        check(HOST, peer(address, 30_080), Answer::Taken);
+        check(HOST, peer(address, 80), Answer::Untouched);
+        check(HOST, peer(address, 0), Answer::Untouched);
+        check(Caller { is_host: false, ..HOST }, peer(address, 30_080), Answer::Untouched);
+    }
+    check(HOST, peer([192, 168, 0, 12], 30_080), Answer::Untouched);
+    assert_eq!(tables.counters().get(&Counter::RejectBind), Some(&3));
+}
