@@ -8,6 +8,7 @@ mod detect;
 mod inspect;
 mod output;
 mod run;
+mod sockets;
 mod timeouts;
 mod version;
 

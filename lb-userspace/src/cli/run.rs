@@ -14,12 +14,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::detect::DetectArgs;
+use super::sockets::SocketArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, Masquerade, Source};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
-use crate::datapath::sockets::{self, SocketLb};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
@@ -82,17 +82,6 @@ pub struct RunArgs {
     /// (`ip_local_port_range`) to the sysctl `net.ipv4.ip_local_reserved_ports`, until the cleanup
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     reserve_ports: bool,
-    /// Which processes reach Services at their sockets, with no translation of packets: those of the
-    /// node (and pods with hostNetwork), all of them, or none
-    #[arg(long, value_name = "WHOSE", default_value = "host")]
-    socket_lb: SocketLb,
-    /// The cgroup (v2) of those processes [default: the root of the hierarchy, as /proc/mounts has it]
-    #[arg(long, value_name = "DIR")]
-    cgroup_root: Option<PathBuf>,
-    /// Let no process of the node bind a node port of a Service: else it may, and never hears of
-    /// whom it waits for (not with --socket-lb=off)
-    #[arg(long)]
-    guard_node_ports: bool,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -104,6 +93,8 @@ pub struct RunArgs {
     metrics_bind_address: BindAddress,
     #[command(flatten)]
     detect: DetectArgs,
+    #[command(flatten)]
+    sockets: SocketArgs,
     #[command(flatten)]
     timeouts: TimeoutArgs,
     #[command(flatten)]
@@ -210,11 +201,7 @@ fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         masquerade_ports: args.masquerade_ports,
         reserve_ports: args.reserve_ports,
         timeouts: args.timeouts.timeouts(),
-        sockets: sockets::Settings {
-            whose: args.socket_lb,
-            guard_node_ports: args.guard_node_ports,
-            root: args.cgroup_root,
-        },
+        sockets: args.sockets.settings(),
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -271,6 +258,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::datapath::sockets::{self, SocketLb};
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
         let cli =
