@@ -3,6 +3,7 @@
 //! Tests run the very decisions of the kernel with these.
 
 mod bytes;
+mod sockets;
 
 pub use bytes::{Bytes, Copied};
 
@@ -23,6 +24,7 @@ use crate::abi::interface::Interface;
 use crate::abi::prefix::{ClientPrefix, SourceRange};
 use crate::abi::service::Service;
 use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
+use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
 use crate::net::{Addr4, Addr6, Address};
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
@@ -48,6 +50,7 @@ pub struct FamilyMaps<A: Copy + Ord> {
     probation: RefCell<VecDeque<FlowKey<A>>>,
     servers: RefCell<BTreeMap<FrontendKey<A>, FrontendKey<A>>>,
     resets: RefCell<BTreeMap<FlowKey<A>, Ticks>>,
+    sockets: RefCell<BTreeMap<SocketKey<A>, Socket<A>>>,
 }
 
 /// All maps in memory, with the settings.
@@ -76,7 +79,10 @@ pub struct MemoryTables {
     pub vip_echo: u32,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
-    /// How many flow entries fit into each family's table; none by default means no limit.
+    /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
+    pub random: Cell<u16>,
+    /// How many flow entries fit into each family's table, and as many of sockets; none by default
+    /// means no limit.
     pub flow_capacity: Option<usize>,
     /// How many flows of each family may be on probation; by default as many as the agent lets.
     pub probation: usize,
@@ -105,6 +111,7 @@ impl Default for MemoryTables {
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             vip_echo: echo::ANSWER,
             now: Cell::default(),
+            random: Cell::default(),
             flow_capacity: None,
             probation: capacity::PROBATION as usize,
             listener: Listener::default(),

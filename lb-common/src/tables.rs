@@ -15,6 +15,7 @@ use crate::abi::fragment::{FragmentKey, FragmentPorts};
 use crate::abi::frontend::{Frontend, FrontendKey};
 use crate::abi::interface::Interface;
 use crate::abi::service::Service;
+use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
 use crate::net::Address;
 
@@ -130,6 +131,21 @@ pub trait Tables<A: Address> {
     /// Hands over an event that knows already when it was and at which interface; `fill` says the rest,
     /// in place: the stack has no room for it. `false` if there is no room for it at all.
     fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool;
+}
+
+/// What a decision on a socket may ask beyond [`Tables`].
+pub trait Sockets<A> {
+    /// The entry of `SOCKETS` at `key`.
+    fn socket(&self, key: &SocketKey<A>) -> Option<Socket<A>>;
+
+    /// Inserts an entry of `SOCKETS`, whether or not there is one.
+    fn keep_socket(&self, key: &SocketKey<A>, socket: &Socket<A>) -> Result<(), InsertError>;
+
+    /// Removes an entry of `SOCKETS`, if it is there.
+    fn forget_socket(&self, key: &SocketKey<A>);
+
+    /// A random number.
+    fn random(&self) -> u16;
 }
 
 /// A live flow entry: read by copy, changed field by field.

@@ -1,16 +1,18 @@
 //! Waggle's kernel programs: hooks, packet access, map access. They adapt; `lb-common` decides.
 //!
-//! - [`tc`]: the entry points;
-//! - [`frame`]: the packet, the only maker of packet pointers;
+//! - [`tc`], [`socket`]: the entry points;
+//! - [`frame`]: the packet, the only maker of packet pointers; [`call`]: what a process asks of a socket;
 //! - [`maps`]: the maps; [`tables`]: the decisions' view of them.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod call;
 mod frame;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
+mod socket;
 mod tables;
 mod tc;
 

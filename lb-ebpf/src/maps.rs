@@ -15,6 +15,7 @@ use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
 use lb_common::abi::probation::turn;
 use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::abi::{capacity, counter};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
@@ -174,6 +175,7 @@ pub(crate) static RESETS_V4: LruHashMap<FlowKey<Addr4>, Ticks, { capacity::RESET
 #[btf_map]
 pub(crate) static RESETS_V6: LruHashMap<FlowKey<Addr6>, Ticks, { capacity::RESETS as usize }> =
     LruHashMap::new();
+
 /// Of records, not of one value: other loaders want the value of a ring buffer to have no size.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<[Event; 0], { capacity::EVENTS as usize }> = RingBuf::new();
@@ -181,3 +183,17 @@ pub(crate) static EVENTS: RingBuf<[Event; 0], { capacity::EVENTS as usize }> = R
 /// Written by `waggle trace`.
 #[btf_map]
 pub(crate) static LISTENER: Array<Listener, 1, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub(crate) static SOCKETS_V4: LruHashMap<
+    SocketKey<Addr4>,
+    Socket<Addr4>,
+    { capacity::SOCKETS as usize },
+> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SOCKETS_V6: LruHashMap<
+    SocketKey<Addr6>,
+    Socket<Addr6>,
+    { capacity::SOCKETS as usize },
+> = LruHashMap::new();

@@ -4,7 +4,9 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+};
 use aya_ebpf::programs::TcContext;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
@@ -14,14 +16,15 @@ use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Draft, Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
-use lb_common::abi::interface::Interface;
+use lb_common::abi::interface::{Interface, NODE};
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::probation::turn;
 use lb_common::abi::service::Service;
 use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
-use lb_common::tables::{FlowEntry, Insert, InsertError, Tables};
+use lb_common::tables::{FlowEntry, Insert, InsertError, Sockets, Tables};
 
 use crate::{frame, maps};
 
@@ -38,15 +41,50 @@ static MASQUERADE_PORTS: u32 = packed_ports(DEFAULT_MASQUERADE_PORTS);
 #[unsafe(no_mangle)]
 static VIP_ECHO: u32 = echo::ANSWER;
 
-/// The kernel's maps, asked for one packet.
-pub(crate) struct KernelTables<'a> {
-    ctx: &'a TcContext,
+/// The kernel's maps, asked for one packet or for one call of a process.
+pub(crate) struct KernelTables<O> {
+    origin: O,
 }
 
-impl<'a> KernelTables<'a> {
+impl<O: Origin> KernelTables<O> {
     #[inline(always)]
-    pub(crate) fn new(ctx: &'a TcContext) -> Self {
-        Self { ctx }
+    pub(crate) const fn new(origin: O) -> Self {
+        Self { origin }
+    }
+}
+
+/// Where it comes from that the maps are asked for.
+pub(crate) trait Origin {
+    /// As [`Tables::ifindex`].
+    fn ifindex(&self) -> u32;
+    /// As [`Tables::is_own`].
+    fn is_own(&self) -> bool;
+}
+
+impl Origin for &TcContext {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        frame::interface(self)
+    }
+
+    #[inline(always)]
+    fn is_own(&self) -> bool {
+        frame::came_by(self) == 0
+    }
+}
+
+/// A process of this machine: no packet yet, no interface.
+pub(crate) struct Process;
+
+impl Origin for Process {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        NODE
+    }
+
+    #[inline(always)]
+    fn is_own(&self) -> bool {
+        true
     }
 }
 
@@ -106,10 +144,10 @@ fn take(turn: *mut u64) -> u32 {
 const EEXIST: i32 = -17;
 
 macro_rules! kernel_tables {
-    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident, $probation:ident, $turn:expr, $servers:ident, $resets:ident) => {
-        impl<'a> Tables<$address> for KernelTables<'a> {
+    ($address:ty, $frontends:ident, $backends:ident, $flows:ident, $draft:ident, $affinity:ident, $clients:ident, $ranges:ident, $addresses:ident, $cidrs:ident, $fragments:ident, $probation:ident, $turn:expr, $servers:ident, $resets:ident, $sockets:ident) => {
+        impl<O: Origin> Tables<$address> for KernelTables<O> {
             type Entry = Entry<$address>;
-            type Draft = &'a mut Draft<$address>;
+            type Draft = &'static mut Draft<$address>;
             type Place<'p>
                 = &'p mut FlowKey<$address>
             where
@@ -279,12 +317,12 @@ macro_rules! kernel_tables {
 
             #[inline(always)]
             fn ifindex(&self) -> u32 {
-                frame::interface(self.ctx)
+                self.origin.ifindex()
             }
 
             #[inline(always)]
             fn is_own(&self) -> bool {
-                frame::came_by(self.ctx) == 0
+                self.origin.is_own()
             }
 
             #[inline(always)]
@@ -315,8 +353,8 @@ macro_rules! kernel_tables {
             #[inline(always)]
             fn count(&self, counter: Counter) {
                 if let Some(value) = maps::COUNTERS.get_ptr_mut(counter as u32) {
-                    // SAFETY: the value belongs to this CPU, and programs of one CPU at TC do not
-                    // interrupt each other.
+                    // SAFETY: the value belongs to this CPU. A packet may interrupt a program at a
+                    // socket: the worst that can happen is a lost count.
                     unsafe { *value += 1 };
                 }
             }
@@ -333,10 +371,42 @@ macro_rules! kernel_tables {
                 };
                 // SAFETY: the helper takes nothing and returns a number.
                 let time = unsafe { bpf_ktime_get_ns() };
-                let ifindex = frame::interface(self.ctx);
+                let ifindex = self.origin.ifindex();
                 fill(record.write(Event { time, ifindex, ..Event::default() }));
                 record.submit(0);
                 true
+            }
+        }
+
+        impl<O: Origin> Sockets<$address> for KernelTables<O> {
+            #[inline(always)]
+            fn socket(&self, key: &SocketKey<$address>) -> Option<Socket<$address>> {
+                let value = maps::$sockets.get_ptr(key)?;
+                // SAFETY: as in `Entry::load`.
+                Some(unsafe { *value })
+            }
+
+            #[inline(always)]
+            fn keep_socket(
+                &self,
+                key: &SocketKey<$address>,
+                socket: &Socket<$address>,
+            ) -> Result<(), InsertError> {
+                let kept = maps::$sockets.insert(key, socket, u64::from(BPF_ANY));
+                kept.map_err(|_| InsertError::Refused)
+            }
+
+            #[inline(always)]
+            fn forget_socket(&self, key: &SocketKey<$address>) {
+                // An entry that is not there is what was wanted.
+                maps::$sockets.remove(key).ok();
+            }
+
+            #[inline(always)]
+            #[expect(clippy::cast_possible_truncation, reason = "a part is as random")]
+            fn random(&self) -> u16 {
+                // SAFETY: the helper takes nothing and returns a number.
+                unsafe { bpf_get_prandom_u32() as u16 }
             }
         }
     };
@@ -356,7 +426,8 @@ kernel_tables!(
     PROBATION_V4,
     turn::V4,
     SERVERS_V4,
-    RESETS_V4
+    RESETS_V4,
+    SOCKETS_V4
 );
 kernel_tables!(
     Addr6,
@@ -373,5 +444,6 @@ kernel_tables!(
     PROBATION_V6,
     turn::V6,
     SERVERS_V6,
-    RESETS_V6
+    RESETS_V6,
+    SOCKETS_V6
 );

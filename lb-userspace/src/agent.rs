@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Source};
 use crate::datapath::attach::Attacher;
 use crate::datapath::bpffs;
-use crate::datapath::load::Datapath;
+use crate::datapath::load::{Datapath, Globals};
 use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
+use crate::datapath::sockets;
 use crate::flows::{Collector, Walk};
 use crate::maps::kernel::{Counters, KernelMaps, LruMaps, Names};
 use crate::model::{Kind, NamespacedName, Problem, Rejection, Subject};
@@ -50,7 +51,8 @@ const EVENTS: usize = 1024;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
-    let attacher = attacher(&config)?;
+    let mut attacher = attacher(&config)?;
+    attach_sockets(&config, &mut attacher);
     reserve_ports(&config);
     let reconciler = reconciler(&config)?;
     let network = netlink::follow(stop.clone()).await?;
@@ -209,11 +211,23 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
     }
     let pins = Pins::new(dir);
     let method = config.attach.method()?;
+    let globals = Globals { host_netns: sockets::own_netns()?, ..config.globals() };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
-    let mut datapath = Datapath::load(&pins, &config.capacities, config.globals())?;
+    let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
     #[cfg(feature = "datapath-log")]
     crate::datapath::log::follow(&mut datapath)?;
     Ok(Attacher::new(datapath, pins, method, config.order))
+}
+
+/// Without them packets are translated, but processes of this node reach no Service.
+fn attach_sockets(config: &Config, attacher: &mut Attacher) {
+    let pins = Pins::new(&config.bpffs);
+    if let Err(error) = sockets::sync(attacher.datapath(), &pins, &config.sockets) {
+        tracing::error!(
+            "processes of this node do not reach Services: {error:#}; `waggle check` tells what is \
+             missing, --socket-lb=off does without"
+        );
+    }
 }
 
 /// Without it the agent works too: only a socket and a flow may want the same port one day.

@@ -13,6 +13,7 @@ use lb_common::decide::state::Timeouts;
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::load::Globals;
 use crate::datapath::reserved::PortRange;
+use crate::datapath::sockets::{self, SocketLb};
 use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
@@ -55,6 +56,8 @@ pub struct Config {
     pub reserve_ports: bool,
     /// How long flows last without a packet.
     pub timeouts: Timeouts,
+    /// What is done at sockets.
+    pub sockets: sockets::Settings,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
@@ -76,12 +79,17 @@ impl Config {
             Masquerade::KubeProxy => masquerade::LOCAL_BACKENDS,
         };
         let all = if self.masquerade_all { masquerade::ALL } else { 0 };
-        let vip_echo = match self.vip_echo {
-            VipEcho::Answer => echo::ANSWER,
-            VipEcho::Reject => echo::REJECT,
-            VipEcho::Drop => echo::DROP,
-        };
-        Globals { masquerade: local | all, masquerade_ports: self.masquerade_ports, vip_echo }
+        Globals {
+            masquerade: local | all,
+            masquerade_ports: self.masquerade_ports,
+            vip_echo: match self.vip_echo {
+                VipEcho::Answer => echo::ANSWER,
+                VipEcho::Reject => echo::REJECT,
+                VipEcho::Drop => echo::DROP,
+            },
+            all_sockets: self.sockets.whose == SocketLb::All,
+            ..Globals::default()
+        }
     }
 }
 

@@ -76,7 +76,8 @@ impl Plan {
 
     /// An address of a load balancer that only clients in the source ranges may use.
     pub(crate) fn guarded(self, address: &str) -> Self {
-        let used = FrontendUse { external: true, guarded: true, closed: true, local: false };
+        let used =
+            FrontendUse { external: true, guarded: true, closed: true, ..FrontendUse::default() };
         self.frontend(address, used)
     }
 

@@ -216,6 +216,8 @@ fn nothing_is_left_of_a_lab_that_is_dropped() {
     let client = lab.client();
     let bpffs = Bpffs::new();
     let directory = bpffs.path().to_owned();
+    let cgroup = node.ns.cgroup().expect("nodes have one").path().to_owned();
+    assert!(cgroup.exists());
     let marks =
         [&lab.router, &node.ns, &pod.ns, &client.ns].map(|ns| ns.name().to_owned()).to_vec();
     let marks = [marks, vec![directory.display().to_string()]].concat();
@@ -226,7 +228,7 @@ fn nothing_is_left_of_a_lab_that_is_dropped() {
     );
     drop((http, udp, bpffs, pod, client, node, lab));
     assert_eq!(left_of(&marks), Vec::<String>::new());
-    assert!(!directory.exists());
+    assert!(!directory.exists() && !cgroup.exists());
     let links = Command::new("ip").args(["-brief", "link"]).output().unwrap();
     let links = String::from_utf8(links.stdout).unwrap();
     for link in ["veth-server", "node1", "client1", "switch", "cni0"] {

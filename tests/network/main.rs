@@ -29,6 +29,8 @@ mod rehearsal;
 mod reject;
 mod reuse;
 mod services;
+mod sockets;
+#[cfg(test)]
 mod trace;
 #[cfg(test)]
 mod udp;

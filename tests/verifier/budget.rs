@@ -1,16 +1,27 @@
 //! What the verifier had to look at, per program: a budget, so that growth is noticed.
 
-use aya::programs::SchedClassifier;
+use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::settings::{MASQUERADE, VIP_ECHO, echo, masquerade};
+use lb_common::abi::settings::{HOST_NETNS, MASQUERADE, SOCKET_LB, VIP_ECHO, echo, masquerade};
 use lb_tests::datapath::object;
 
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
-const BUDGET: [(&str, u32); 4] = [
+const BUDGET: [(&str, u32); 15] = [
     ("lb_tc_ingress", 180_000),
     ("lb_tc_egress", 130_000),
     ("lb_l3_ingress", 180_000),
     ("lb_l3_egress", 130_000),
+    ("lb_connect4", 2_000),
+    ("lb_connect6", 10_000),
+    ("lb_sendmsg4", 3_000),
+    ("lb_sendmsg6", 13_000),
+    ("lb_recvmsg4", 100),
+    ("lb_recvmsg6", 200),
+    ("lb_getpeername4", 100),
+    ("lb_getpeername6", 300),
+    ("lb_sock_release", 6_000),
+    ("lb_bind4", 1_000),
+    ("lb_bind6", 6_000),
 ];
 
 /// Every value that each setting can have.
@@ -23,8 +34,10 @@ const SETTINGS: [(u32, u32); 4] = [
 
 #[test]
 fn every_program_loads_within_its_budget_whatever_the_settings() {
-    for (masquerade, vip_echo) in SETTINGS {
+    for ((masquerade, vip_echo), all_sockets) in SETTINGS.into_iter().zip([0_u32, 1, 0, 1]) {
         let mut loader = EbpfLoader::new();
+        loader.override_global(SOCKET_LB, &all_sockets, true);
+        loader.override_global(HOST_NETNS, &1_u64, true);
         loader.override_global(MASQUERADE, &masquerade, true);
         loader.override_global(VIP_ECHO, &vip_echo, true);
         let mut ebpf = loader.load(object()).expect("the object loads");
@@ -38,12 +51,19 @@ fn every_program_loads_within_its_budget_whatever_the_settings() {
 
 #[track_caller]
 fn check(ebpf: &mut Ebpf, name: &str, budget: u32) {
-    let program: &mut SchedClassifier =
-        ebpf.program_mut(name).expect(name).try_into().expect("a classifier");
-    program.load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
-    let info = program.info().expect("the kernel knows it");
+    let program = ebpf.program_mut(name).expect(name);
+    let info = load(program).unwrap_or_else(|error| panic!("{name}: {error:#?}"));
     let processed = info.verified_instruction_count().expect("kernel 5.16 counts");
     assert!(processed <= budget, "{name}: {processed} of {budget} instructions");
+}
+
+fn load(program: &mut Program) -> Result<ProgramInfo, ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+        Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
+        Program::CgroupSock(program) => program.load().and_then(|()| program.info()),
+        other => panic!("no program of ours is {:?}", other.prog_type()),
+    }
 }
 
 #[test]

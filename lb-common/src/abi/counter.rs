@@ -82,6 +82,14 @@ counters! {
     RejectEcho = 24, "reject_echo";
     /// Dropped: an echo request to an address that only services have, as the setting says.
     DropEcho = 25, "drop_echo";
+    /// A socket was given a backend.
+    NewSocket = 26, "new_socket";
+    /// A socket was given a backend, but who holds it could not be kept.
+    SocketNotKept = 27, "socket_not_kept";
+    /// Dropped: a datagram whose answers could not be translated, for want of an entry of its socket.
+    DropSocketTable = 28, "drop_socket_table";
+    /// Rejected: a process wanted to bind a node port of a service.
+    RejectBind = 29, "reject_bind";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -46,6 +46,8 @@ pub mod flags {
     pub const SOURCE_RANGES: u32 = 1 << 2;
     /// Its address exists for services alone: other ports of it are rejected (`ADDRESSES_*`).
     pub const CLOSED: u32 = 1 << 3;
+    /// A NodePort: processes of the node reach it at a loopback address as well.
+    pub const NODE_PORT: u32 = 1 << 4;
 }
 
 assert_layout!(FrontendKey<Addr4>, 8, Addr4, Port, u8, u8);

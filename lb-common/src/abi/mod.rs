@@ -18,6 +18,7 @@ pub mod prefix;
 pub mod probation;
 pub mod service;
 pub mod settings;
+pub mod socket;
 
 /// The version of all layouts in this module, part of the pin path (design §3.3).
 pub const VERSION: u32 = 1;
@@ -95,8 +96,13 @@ pub mod map {
     /// 0 → [`Listener`](super::event::Listener).
     pub const LISTENER: &str = "LISTENER";
 
+    /// [`SocketKey`](super::socket::SocketKey) → [`Socket`](super::socket::Socket), IPv4.
+    pub const SOCKETS_V4: &str = "SOCKETS_V4";
+    /// The same for IPv6.
+    pub const SOCKETS_V6: &str = "SOCKETS_V6";
+
     /// All of them.
-    pub const ALL: [&str; 32] = [
+    pub const ALL: [&str; 34] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -129,6 +135,8 @@ pub mod map {
         PROBATION_TURN,
         EVENTS,
         LISTENER,
+        SOCKETS_V4,
+        SOCKETS_V6,
     ];
 }
 
@@ -164,6 +172,8 @@ pub mod capacity {
     pub const PROBATION: u32 = super::probation::places(FLOWS);
     /// The ring buffer of events, in bytes: a power of two and whole pages of any size.
     pub const EVENTS: u32 = 256 * 1024;
+    /// Entries for sockets that hold a backend, per family.
+    pub const SOCKETS: u32 = 64 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

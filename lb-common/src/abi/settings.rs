@@ -8,6 +8,13 @@ pub const MASQUERADE: &str = "MASQUERADE";
 /// in the lower half, the highest in the upper half, both in host order and both included.
 pub const MASQUERADE_PORTS: &str = "MASQUERADE_PORTS";
 
+/// The global `SOCKET_LB`, a `u32`: 1 if the sockets of every network namespace are translated, 0 if
+/// only those of the node's own.
+pub const SOCKET_LB: &str = "SOCKET_LB";
+
+/// The global `HOST_NETNS`, a `u64`: the cookie of the node's own network namespace.
+pub const HOST_NETNS: &str = "HOST_NETNS";
+
 /// The value of [`MASQUERADE_PORTS`] for a range.
 #[must_use]
 pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {

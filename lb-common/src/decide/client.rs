@@ -13,6 +13,11 @@ use super::select::List;
 pub(super) struct Client(u32);
 
 impl Client {
+    /// The node itself.
+    pub(super) const NODE: Self = Self(NODE);
+    /// A pod.
+    pub(super) const POD: Self = Self(POD);
+
     /// Who `addr` is: what is known of the address, else of the interface that it came by.
     #[inline(always)]
     pub(super) fn of<A: Address, T: Tables<A>>(tables: &T, addr: A) -> Self {

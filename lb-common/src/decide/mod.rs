@@ -16,6 +16,7 @@ mod masquerade;
 mod ports;
 mod probation;
 mod select;
+pub mod socket;
 pub mod state;
 mod stray;
 mod tell;
@@ -195,9 +196,10 @@ impl Fate {
             | Counter::PassFragment
             | Counter::PassExtensionHeaders
             | Counter::PassClosedFlow => Self::Pass,
-            Counter::RejectNoEndpoint | Counter::RejectUnknownPort | Counter::RejectEcho => {
-                Self::Reject
-            }
+            Counter::RejectNoEndpoint
+            | Counter::RejectUnknownPort
+            | Counter::RejectEcho
+            | Counter::RejectBind => Self::Reject,
             _ => Self::Drop,
         }
     }

@@ -3,7 +3,7 @@
 //! Each question is judged by a pure function of what was found; only [`run`] looks.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,13 +11,15 @@ use serde::Serialize;
 use super::Global;
 use super::output::{self, Format};
 use crate::datapath::attach::supports_tcx;
-use crate::datapath::bpffs;
+use crate::datapath::{bpffs, cgroup};
 
 pub(super) const HELP: &str = "\
 Exits with 1 if a row says `fail`. A `warn` leaves something out, or asks for a decision.";
 
 /// The oldest kernel on which the programs are known to load.
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
+/// The oldest that lets programs at sockets say why a call fails (`bpf_set_retval`).
+const OLDEST_FOR_SOCKETS: (u32, u32) = (5, 18);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,7 +60,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         capabilities(&read("/proc/self/status")),
         bpf_file_system(&global.bpffs, bpffs::is_bpffs(&global.bpffs).unwrap_or(false)),
-        cgroup2(&read("/proc/mounts")),
+        sockets(cgroup::root(), read("/proc/sys/kernel/osrelease").trim()),
         tcx(supports_tcx()),
         kube_proxy(&running("kube-proxy")),
     ];
@@ -144,18 +146,16 @@ fn bpf_file_system(dir: &Path, mounted: bool) -> Row {
     Row::warn("bpffs", "not mounted", advice)
 }
 
-fn cgroup2(mounts: &str) -> Row {
-    let mount = mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&"cgroup2"));
-    match mount {
-        Some(fields) => Row::ok("cgroup2", fields[1]),
-        None => Row::warn(
-            "cgroup2",
-            "not mounted",
-            "only the socket hooks need it: mount -t cgroup2 none /sys/fs/cgroup",
-        ),
+/// Whether processes of the node reach Services: the root of the cgroups is there, and the kernel can.
+fn sockets(root: anyhow::Result<PathBuf>, release: &str) -> Row {
+    const WITHOUT: &str = "else processes of this node do not reach Services";
+    match root {
+        Err(error) => Row::warn("sockets", "no root of cgroups", format!("{error:#}; {WITHOUT}")),
+        Ok(_) if version(release).is_some_and(|version| version < OLDEST_FOR_SOCKETS) => {
+            let advice = format!("upgrade to 5.18 or later; {WITHOUT}");
+            Row::warn("sockets", format!("kernel {release}"), advice)
+        }
+        Ok(root) => Row::ok("sockets", root.display().to_string()),
     }
 }
 
@@ -217,10 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn the_mount_of_cgroup2_is_found() {
-        let mounts = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
-        check(&cgroup2(mounts), Status::Ok, "/sys/fs/cgroup");
-        check(&cgroup2("proc /proc proc rw 0 0\n"), Status::Warn, "not mounted");
+    fn sockets_need_the_root_of_the_cgroups_and_a_kernel_that_says_why_calls_fail() {
+        let root = || Ok(PathBuf::from("/sys/fs/cgroup"));
+        check(&sockets(root(), "6.1.0"), Status::Ok, "/sys/fs/cgroup");
+        check(&sockets(root(), "5.18.0"), Status::Ok, "/sys/fs/cgroup");
+        check(&sockets(root(), "5.17.9"), Status::Warn, "kernel 5.17.9");
+        let nothing = anyhow::anyhow!("no cgroup2 is mounted");
+        check(&sockets(Err(nothing), "6.1.0"), Status::Warn, "no root of cgroups");
     }
 
     #[test]

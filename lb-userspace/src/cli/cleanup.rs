@@ -30,7 +30,9 @@ fn describe(removed: &Removed) -> String {
     let pins = removed.pins.iter().map(|pin| format!("removed {}", pin.display()));
     let ports = Some(&removed.ports).filter(|ports| !ports.is_empty());
     let ports = ports.map(|ports| format!("ports {ports} are no longer reserved"));
-    interfaces.chain(ports).chain(pins).collect::<Vec<_>>().join("\n")
+    let sockets = (removed.sockets > 0)
+        .then(|| format!("removed {} programs from the cgroups of sockets", removed.sockets));
+    interfaces.chain(sockets).chain(ports).chain(pins).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -42,12 +44,14 @@ mod tests {
         assert_eq!(describe(&Removed::default()), "nothing of ours was there");
         let removed = Removed {
             interfaces: vec![(3, 2)],
+            sockets: 9,
             ports: "50000-60999".into(),
             pins: vec!["/bpf/waggle".into()],
         };
         assert_eq!(
             describe(&removed),
             "removed 2 programs from the interface with ifindex 3\n\
+             removed 9 programs from the cgroups of sockets\n\
              ports 50000-60999 are no longer reserved\nremoved /bpf/waggle"
         );
     }

@@ -273,6 +273,7 @@ mod tests {
             external: local,
             guarded: false,
             closed: false,
+            node_port: false,
         };
         let backend = |id, serving| BackendRow {
             map: "BACKENDS_V4",

@@ -9,6 +9,7 @@ mod inspect;
 mod layers;
 mod output;
 mod run;
+mod sockets;
 mod timeouts;
 mod trace;
 mod version;

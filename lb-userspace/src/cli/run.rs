@@ -16,6 +16,7 @@ use tracing_subscriber::filter::ParseError;
 
 use super::detect::DetectArgs;
 use super::output::{self, Format};
+use super::sockets::SocketArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, VipEcho};
@@ -120,6 +121,8 @@ pub struct RunArgs {
     service_metrics: usize,
     #[command(flatten)]
     detect: DetectArgs,
+    #[command(flatten)]
+    sockets: SocketArgs,
     #[command(flatten)]
     timeouts: TimeoutArgs,
     #[command(flatten)]
@@ -256,6 +259,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         reserve_ports: args.reserve_ports,
         vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
+        sockets: args.sockets.settings(),
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -318,6 +322,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Command, layers};
+    use crate::datapath::sockets::{self, SocketLb};
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
         let words = ["waggle", "run"].into_iter().chain(line.split_whitespace());
@@ -341,6 +346,7 @@ mod tests {
         assert_eq!(config.capacities, Capacities::default());
         assert_eq!(config.plan, plan::Settings::default());
         assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
+        assert_eq!(config.sockets, sockets::Settings::default());
         assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
         assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
         assert_eq!(config.timeouts, Timeouts::DEFAULT);
@@ -413,9 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_of_sockets_reach_their_settings() {
+        let config = parse("--socket-lb all --guard-node-ports --cgroup-root c").unwrap();
+        let (whose, root) = (SocketLb::All, Some("c".into()));
+        assert_eq!(config.sockets, sockets::Settings { whose, guard_node_ports: true, root });
+        assert!(config.globals().all_sockets);
+        assert!(!parse("--socket-lb host").unwrap().globals().all_sockets);
+    }
+
+    #[test]
     fn what_cannot_be_is_a_usage_error() {
         refused("--manifests m --kubeconfig k", "cannot be used with");
         refused("--masquerade no", "--masquerade");
+        refused("--socket-lb some", "--socket-lb");
         refused("--masquerade-ports 80-90", "begin at 1024");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");

@@ -8,13 +8,15 @@ use anyhow::Context as _;
 
 use super::attach::release;
 use super::pins::{self, Pins};
-use super::reserved;
+use super::{reserved, sockets};
 
 /// What a cleanup took down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
     /// Interfaces, by ifindex, with the number of links and filters taken from each.
     pub interfaces: Vec<(u32, usize)>,
+    /// How many programs were taken from cgroups.
+    pub sockets: usize,
     /// Ports that sockets may use again, as the kernel writes lists of them.
     pub ports: String,
     /// Pins and directories.
@@ -25,7 +27,10 @@ impl Removed {
     /// Whether there was nothing of ours.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.ports.is_empty() && self.pins.is_empty()
+        self.interfaces.is_empty()
+            && self.sockets == 0
+            && self.ports.is_empty()
+            && self.pins.is_empty()
     }
 }
 
@@ -41,6 +46,7 @@ pub async fn cleanup(bpffs: &Path, sysctls: &Path) -> anyhow::Result<Removed> {
                 .with_context(|| format!("let go of the interface with ifindex {ifindex}"))?;
             removed.interfaces.push((ifindex, count));
         }
+        removed.sockets += sockets::detach(&pins).context("let go of the sockets")?;
         let ports = reserved::release(&pins, sysctls).context("let go of the reserved ports")?;
         removed.ports = [removed.ports, ports]
             .into_iter()

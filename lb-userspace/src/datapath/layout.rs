@@ -13,6 +13,7 @@ use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
 use lb_common::abi::probation::{places, turn};
 use lb_common::abi::service::{Service, Slot};
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::abi::{capacity, counter, map};
 use lb_common::clock::Ticks;
 use lb_common::net::{Addr4, Addr6};
@@ -166,6 +167,8 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         // Of a ring buffer the kernel knows the bytes, and not what they are.
         fixed::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
         fixed::<u32, Listener>(map::LISTENER, Array, 1),
+        fixed::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, capacity::SOCKETS),
+        fixed::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, capacity::SOCKETS),
     ]
 }
 

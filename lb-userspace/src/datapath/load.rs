@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{MapError, MapInfo};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
 use lb_common::abi::settings;
@@ -82,6 +82,10 @@ pub struct Globals {
     pub masquerade_ports: PortRange,
     /// One of [`settings::echo`].
     pub vip_echo: u32,
+    /// Whether sockets of every network namespace are translated.
+    pub all_sockets: bool,
+    /// The cookie of the network namespace whose sockets are, if not.
+    pub host_netns: u64,
 }
 
 /// The loaded object.
@@ -105,6 +109,9 @@ impl Datapath {
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
+        let all_sockets = u32::from(globals.all_sockets);
+        loader.override_global(settings::SOCKET_LB, &all_sockets, true);
+        loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);
             loader.map_pin_path(layout.name, pins.map(layout.name));
@@ -140,6 +147,20 @@ impl Datapath {
             Some((name, program.fd().ok()?.as_fd().try_clone_to_owned().ok()?))
         };
         names.filter_map(open).collect()
+    }
+
+    /// The program `name` of those at cgroups, loaded on first use.
+    pub(super) fn socket_program(&mut self, name: &'static str) -> Result<&mut Program, LoadError> {
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        if program.fd().is_err() {
+            let loaded = match program {
+                Program::CgroupSockAddr(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
+                _ => return Err(LoadError::Missing(name)),
+            };
+            loaded.map_err(|error| rejection(name, error))?;
+        }
+        Ok(program)
     }
 
     /// The object itself, for what reads its log.

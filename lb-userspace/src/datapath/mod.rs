@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod bpffs;
+pub mod cgroup;
 pub mod cleanup;
 mod clsact;
 pub mod layout;
@@ -16,6 +17,8 @@ pub mod object;
 pub mod pins;
 mod query;
 pub mod reserved;
+pub mod sockets;
+mod sys;
 #[cfg(test)]
 mod tests;
 

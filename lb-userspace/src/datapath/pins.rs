@@ -1,8 +1,9 @@
-//! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,clsact,reserved}`.
+//! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,sockets,clsact,reserved}`.
 //!
 //! The tree is also the memory of what an earlier agent attached:
 //! - `maps/<NAME>`: a map;
 //! - `links/<ifindex>-<hook>`: a tcx link;
+//! - `sockets/<cgroup>-<program>`: a link to the cgroup with that id;
 //! - `clsact/<ifindex>/`: our filters are on that interface (a file system of pins holds no files,
 //!   but it holds directories); with `qdisc/` in it, the clsact qdisc is ours as well;
 //! - `reserved/<LOW>-<HIGH>/`: ports that we have reserved.
@@ -61,6 +62,18 @@ impl Pins {
         self.links().join(link_name(ifindex, hook))
     }
 
+    /// Where the link of a program to a cgroup is pinned.
+    #[must_use]
+    pub fn socket_link(&self, cgroup: u64, program: &str) -> PathBuf {
+        self.sockets().join(format!("{cgroup}-{program}"))
+    }
+
+    /// Where the links of all programs to cgroups are pinned.
+    pub fn socket_links(&self) -> io::Result<Vec<PathBuf>> {
+        let dir = self.sockets();
+        Ok(names(&dir)?.into_iter().map(|name| dir.join(name)).collect())
+    }
+
     /// The mark that our filters are on an interface.
     #[must_use]
     pub fn filters(&self, ifindex: u32) -> PathBuf {
@@ -81,7 +94,9 @@ impl Pins {
 
     /// Makes the directories.
     pub fn create(&self) -> io::Result<()> {
-        [self.maps(), self.links(), self.clsact()].iter().try_for_each(fs::create_dir_all)
+        [self.maps(), self.links(), self.sockets(), self.clsact()]
+            .iter()
+            .try_for_each(fs::create_dir_all)
     }
 
     /// Every interface on which something of ours is attached, as far as the pins know.
@@ -95,6 +110,10 @@ impl Pins {
 
     fn links(&self) -> PathBuf {
         self.version.join("links")
+    }
+
+    fn sockets(&self) -> PathBuf {
+        self.version.join("sockets")
     }
 
     fn clsact(&self) -> PathBuf {

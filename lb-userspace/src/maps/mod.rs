@@ -140,6 +140,8 @@ pub struct FrontendEntry {
     pub guarded: bool,
     /// Other ports of its address are rejected.
     pub closed: bool,
+    /// A NodePort.
+    pub node_port: bool,
 }
 
 /// Why a write did not happen, told apart by what the caller does about it.
@@ -245,6 +247,15 @@ pub const fn flows_map(family: Family) -> &'static str {
     match family {
         Family::V4 => map::FLOWS_V4,
         Family::V6 => map::FLOWS_V6,
+    }
+}
+
+/// The name of the sockets' map of `family`.
+#[must_use]
+pub const fn sockets_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => map::SOCKETS_V4,
+        Family::V6 => map::SOCKETS_V6,
     }
 }
 

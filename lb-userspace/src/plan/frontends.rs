@@ -78,7 +78,8 @@ fn all(
     let external_ips = external_ips.map(move |&ip| (ip, number, ExternalIp, external));
     let node_ports = port.node_port.into_iter().flat_map(move |number| {
         let addresses = context.node.node_port_addresses.iter();
-        addresses.map(move |&ip| (ip, number, NodePort, external))
+        addresses
+            .map(move |&ip| (ip, number, NodePort, FrontendUse { node_port: true, ..external }))
     });
 
     let all = cluster_ips.chain(balanced).chain(node_ports).chain(external_ips);

@@ -59,6 +59,8 @@ pub struct FrontendUse {
     pub guarded: bool,
     /// Its address exists for services alone: other ports of it are rejected.
     pub closed: bool,
+    /// A NodePort: at loopback addresses too, for processes of the node.
+    pub node_port: bool,
 }
 
 /// What is known of an endpoint that a service could use.

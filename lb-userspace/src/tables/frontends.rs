@@ -72,8 +72,8 @@ impl Frontends {
             place.frontends += 1;
             Holder { service, state: State::Absent }
         });
-        let FrontendUse { local, external, guarded, closed } = used;
-        let entry = FrontendEntry { service, local, external, guarded, closed };
+        let FrontendUse { local, external, guarded, closed, node_port } = used;
+        let entry = FrontendEntry { service, local, external, guarded, closed, node_port };
         place.recount(holder, |holder| {
             if holder.service != service {
                 *holder = Holder { service, state: State::Unknown };

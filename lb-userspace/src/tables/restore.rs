@@ -120,8 +120,8 @@ impl Tables {
             let (service, state) = match owner {
                 Some((_, written)) => {
                     written.frontends.push(address);
-                    let FrontendEntry { local, external, guarded, closed, .. } = *entry;
-                    let used = FrontendUse { local, external, guarded, closed };
+                    let FrontendEntry { local, external, guarded, closed, node_port, .. } = *entry;
+                    let used = FrontendUse { local, external, guarded, closed, node_port };
                     (entry.service, State::Is(used))
                 }
                 None => (NOBODY, State::Unknown),

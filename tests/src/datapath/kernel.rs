@@ -1,11 +1,13 @@
 //! The kernel side of a datapath test: the real object, real maps, `BPF_PROG_TEST_RUN`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::address::ServiceCidr;
 use lb_common::abi::affinity::{Affinity, AffinityKey};
@@ -126,6 +128,7 @@ impl Kernel {
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &globals.masquerade_ports, true);
         loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
+        loader.override_global(settings::SOCKET_LB, &1_u32, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }
 
@@ -182,6 +185,20 @@ impl Kernel {
             program.load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
         }
         program
+    }
+
+    /// Attaches the program for IPv4 connects to `cgroup`, for the sockets of all namespaces, until
+    /// this is dropped: to an agent there, it is somebody else's.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn attach_connect(&mut self, cgroup: &Path) {
+        let program = self.ebpf.program_mut("lb_connect4").expect("the program");
+        let program: &mut CgroupSockAddr = program.try_into().expect("a program for cgroups");
+        program.load().expect("load the program");
+        let cgroup = File::open(cgroup).expect("open the cgroup");
+        program.attach(cgroup, CgroupAttachMode::Single).expect("attach to the cgroup");
     }
 
     /// All counters that are not zero, summed over the CPUs.

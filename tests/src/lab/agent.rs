@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Namespace, wait_for};
+use super::{Cgroup, Namespace, wait_for};
 
 /// A running `waggle`. What it prints is kept, and shown when the test that owns it fails.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl Agent {
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
         let (program, printed) = (program.into(), Arc::default());
-        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
+        let mut arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
+        keep_to_cgroup(ns, &mut arguments);
         let (process, readers) = launch(ns, &program, &arguments, &printed);
         Self { program, arguments, printed, process, readers }
     }
@@ -146,10 +147,20 @@ impl Drop for Agent {
 pub fn waggle(ns: &Namespace, arguments: &[&str]) -> Output {
     let binary = binary();
     let mut command = Command::new(&binary);
+    let mut arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+    keep_to_cgroup(ns, &mut arguments);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let process = ns.spawn(&mut command);
     let process = process.unwrap_or_else(|error| panic!("start {}: {error}", binary.display()));
     process.wait_with_output().expect("read what waggle prints")
+}
+
+/// An agent on a node of the lab attaches to the node's cgroup, not to the machine's.
+fn keep_to_cgroup(ns: &Namespace, arguments: &mut Vec<OsString>) {
+    let is_agent = arguments.first().is_some_and(|command| command == "run");
+    if let Some(cgroup) = ns.cgroup().map(Cgroup::path).filter(|_| is_agent) {
+        arguments.extend(["--cgroup-root".into(), cgroup.into()]);
+    }
 }
 
 fn launch(

@@ -18,6 +18,8 @@ use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::cgroup;
+
 /// Where named network namespaces live, as `ip netns` has it.
 pub(super) const NAMESPACES: &str = "/run/netns";
 
@@ -76,13 +78,16 @@ fn sweep_when_told_to_end() {
     process::exit(128 + number as i32);
 }
 
-/// Removes every namespace and temporary directory whose owner is given up. Others may be sweeping
+/// Removes every namespace, cgroup and temporary directory whose owner is given up. Others may be sweeping
 /// at the same time, so what cannot be removed is left alone.
 fn sweep(given_up: impl Fn(u32) -> bool) {
     for path in owned_entries(Path::new(NAMESPACES), &given_up) {
         end_processes_in(&path);
         umount2(&path, MntFlags::MNT_DETACH).ok();
         fs::remove_file(&path).ok();
+    }
+    for path in owned_entries(&cgroup::home(), &given_up) {
+        fs::remove_dir(&path).ok();
     }
     for path in owned_entries(&std::env::temp_dir(), &given_up) {
         umount2(&path, MntFlags::MNT_DETACH).ok();

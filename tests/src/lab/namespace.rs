@@ -8,13 +8,14 @@ use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::thread;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::Cgroup;
 use super::leftovers::{NAMESPACES, fresh_name, require_root, while_not_ending};
 
 /// A network namespace with `lo` up, removed when dropped. `ip -n NAME` and `nsenter` find it by
@@ -23,6 +24,7 @@ use super::leftovers::{NAMESPACES, fresh_name, require_root, while_not_ending};
 pub struct Namespace {
     name: String,
     file: File,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Namespace {
@@ -41,10 +43,25 @@ impl Namespace {
         let namespace = Self {
             file: file.unwrap_or_else(|error| panic!("make the namespace {name}: {error}")),
             name,
+            cgroup: None,
         };
         namespace.calm();
         namespace.ip("link set lo up");
         namespace
+    }
+
+    /// Makes one whose processes and sockets belong to `cgroup`.
+    #[must_use]
+    pub(super) fn in_cgroup(label: &str, cgroup: &Arc<Cgroup>) -> Self {
+        let mut namespace = Self::new(label);
+        namespace.cgroup = Some(Arc::clone(cgroup));
+        namespace
+    }
+
+    /// The cgroup of what is done inside, if it is not that of this process.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_deref()
     }
 
     /// Its name under `/run/netns`.
@@ -60,6 +77,9 @@ impl Namespace {
             join(scope.spawn(|| {
                 setns(&self.file, CloneFlags::CLONE_NEWNET)
                     .unwrap_or_else(|error| panic!("enter the namespace {}: {error}", self.name));
+                if let Some(cgroup) = &self.cgroup {
+                    cgroup.enter().expect("enter a cgroup");
+                }
                 work()
             }))
         })

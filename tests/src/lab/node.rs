@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::links::{self, GATEWAY_MAC};
-use super::{Carrier, Lab, Namespace, Pod, ROUTER_V4, ROUTER_V6, UPLINK, fabric_addresses};
+use super::{Carrier, Cgroup, Lab, Namespace, Pod, ROUTER_V4, ROUTER_V6, UPLINK, fabric_addresses};
 
 /// How pods are connected to their node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum RpFilter {
     Loose = 2,
 }
 
-/// A node of the cluster. Its uplink is [`UPLINK`]; a pod's link on the node is `veth-<pod>`.
+/// A node of the cluster: it and its pods have a cgroup of their own. Its uplink is [`UPLINK`]; a pod's link on the node is `veth-<pod>`.
 #[derive(Debug)]
 pub struct Node {
     /// Where it lives.
@@ -45,6 +46,7 @@ pub struct Node {
     pod_mtu: u32,
     number: u8,
     pods: AtomicU8,
+    cgroup: Arc<Cgroup>,
 }
 
 /// The bridge of [`Topology::Bridge`].
@@ -53,11 +55,12 @@ const BRIDGE: &str = "cni0";
 impl Node {
     pub(super) fn new(lab: &Lab, number: u8, topology: Topology) -> Self {
         let name = format!("node{number}");
-        let ns = Namespace::new(&name);
+        let cgroup = Arc::new(Cgroup::new(&name));
+        let ns = Namespace::in_cgroup(&name, &cgroup);
         let (v4, v6) = fabric_addresses(10 + number);
         // The gateway is the first address, also where it is nobody's.
         let (carrier, pod_mtu, pods) = (lab.carrier, lab.pod_mtu(), AtomicU8::new(2));
-        let node = Self { ns, name, v4, v6, topology, carrier, pod_mtu, number, pods };
+        let node = Self { ns, name, v4, v6, topology, carrier, pod_mtu, number, pods, cgroup };
         node.ns.forward_packets();
         node.set_rp_filter(RpFilter::Strict);
         lab.plug(&node.ns, &node.name, (v4, v6));
@@ -93,7 +96,7 @@ impl Node {
     /// Adds a pod, also while agents run. `name` is at most 10 characters, for `veth-<name>`.
     #[must_use]
     pub fn pod(&self, name: &str) -> Pod {
-        let ns = Namespace::new(&format!("{}-{name}", self.name));
+        let ns = Namespace::in_cgroup(&format!("{}-{name}", self.name), &self.cgroup);
         let (v4, v6) = pod_addresses(self.number, self.pods.fetch_add(1, Ordering::Relaxed));
         let pod = Pod { ns, name: name.to_owned(), v4, v6, host_link: format!("veth-{name}") };
         match self.topology {

@@ -110,12 +110,13 @@ fn to_service(entry: &ServiceEntry) -> Service {
 }
 
 fn to_frontend(entry: FrontendEntry) -> Frontend {
-    let FrontendEntry { service, local, external, guarded, closed } = entry;
+    let FrontendEntry { service, local, external, guarded, closed, node_port } = entry;
     let flags = flags(&[
         (local, frontend::flags::LOCAL),
         (external, frontend::flags::EXTERNAL),
         (guarded, frontend::flags::SOURCE_RANGES),
         (closed, frontend::flags::CLOSED),
+        (node_port, frontend::flags::NODE_PORT),
     ]);
     Frontend { service, flags }
 }

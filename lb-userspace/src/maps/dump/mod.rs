@@ -67,6 +67,8 @@ pub struct FrontendRow {
     pub guarded: bool,
     /// Other ports of its address are rejected.
     pub closed: bool,
+    /// A NodePort.
+    pub node_port: bool,
 }
 
 /// A service: one port of a Kubernetes Service in one family.
@@ -182,6 +184,7 @@ impl FrontendRow {
             ("external", self.external),
             ("guarded", self.guarded),
             ("local", self.local),
+            ("node-port", self.node_port),
         ]);
         if !flags.is_empty() {
             push(&mut line, format_args!(" flags={flags}"));
@@ -278,6 +281,7 @@ fn frontends(snapshot: &Snapshot) -> Vec<FrontendRow> {
         external: entry.external,
         guarded: entry.guarded,
         closed: entry.closed,
+        node_port: entry.node_port,
     };
     snapshot.frontends.iter().map(row).collect()
 }

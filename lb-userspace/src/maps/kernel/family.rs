@@ -98,7 +98,8 @@ where
         let flags = set(entry.local, frontend::flags::LOCAL)
             | set(entry.external, frontend::flags::EXTERNAL)
             | set(entry.guarded, frontend::flags::SOURCE_RANGES)
-            | set(entry.closed, frontend::flags::CLOSED);
+            | set(entry.closed, frontend::flags::CLOSED)
+            | set(entry.node_port, frontend::flags::NODE_PORT);
         let value = Frontend { service: entry.service, flags };
         self.frontends
             .insert(frontend_key::<A>(address)?, value, 0)
@@ -147,6 +148,7 @@ fn from_frontend(value: Frontend) -> FrontendEntry {
         external: value.flags & frontend::flags::EXTERNAL != 0,
         guarded: value.flags & frontend::flags::SOURCE_RANGES != 0,
         closed: value.flags & frontend::flags::CLOSED != 0,
+        node_port: value.flags & frontend::flags::NODE_PORT != 0,
     }
 }
 

@@ -12,6 +12,7 @@ mod flows;
 mod lru;
 mod names;
 mod prefixes;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use events::{Events, ListenError};
 pub use flows::KernelFlows;
 pub use lru::LruMaps;
 pub use names::Names;
+pub use sockets::{Holder, KernelSockets};
 
 use std::fmt;
 use std::path::Path;

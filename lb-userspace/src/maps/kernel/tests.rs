@@ -1,6 +1,7 @@
 //! The same writes to maps in the kernel and in memory. Needs root: it creates maps.
 
 mod flows;
+mod sockets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -127,6 +127,7 @@ fn flags(used: FrontendUse) -> String {
         (used.external, " external"),
         (used.guarded, " guarded"),
         (used.closed, " closed"),
+        (used.node_port, " node-port"),
     ];
     flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect()
 }
@@ -173,17 +174,17 @@ fn each_frontend_follows_the_policy_of_its_kind() {
     check(
         Cluster,
         Cluster,
-        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
+        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external node-port",
     );
     check(
         Local,
         Cluster,
-        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP local closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external",
+        "1.2.3.4:80/TCP external closed, 172.30.0.41:80/TCP local closed, 192.0.2.1:80/TCP external, 192.168.0.2:3001/TCP external node-port",
     );
     check(
         Cluster,
         Local,
-        "1.2.3.4:80/TCP local external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP local external, 192.168.0.2:3001/TCP local external",
+        "1.2.3.4:80/TCP local external closed, 172.30.0.41:80/TCP closed, 192.0.2.1:80/TCP local external, 192.168.0.2:3001/TCP local external node-port",
     );
 }
 
@@ -203,7 +204,7 @@ fn a_service_is_reached_only_in_the_families_of_its_cluster_ips() {
     assert_eq!(now.put(web), ["d/web/TCP", "d/web/TCPV6"]);
     assert_eq!(now.plans.keys().map(|k| k.family).collect::<Vec<_>>(), [Family::V4, Family::V6]);
     assert!(now.frontends().ends_with(
-        "[2001:db8::1]:3001/TCP external, [2001:db8::9]:80/TCP external closed, [fd00::1]:80/TCP closed"
+        "[2001:db8::1]:3001/TCP external node-port, [2001:db8::9]:80/TCP external closed, [fd00::1]:80/TCP closed"
     ));
 }
 
@@ -275,9 +276,15 @@ fn node_ports_follow_the_interfaces_while_there_is_no_node_object() {
     now.put(web);
     assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed");
     now.set_network(network(&["eth0 - ether 192.168.0.2/24"]));
-    assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed, 192.168.0.2:30080/TCP external");
+    assert_eq!(
+        now.frontends(),
+        "10.96.0.1:80/TCP closed, 192.168.0.2:30080/TCP external node-port"
+    );
     now.apply(put_node("", "192.168.0.9"));
-    assert_eq!(now.frontends(), "10.96.0.1:80/TCP closed, 192.168.0.9:30080/TCP external");
+    assert_eq!(
+        now.frontends(),
+        "10.96.0.1:80/TCP closed, 192.168.0.9:30080/TCP external node-port"
+    );
 }
 
 /// Something that may happen, made of few names and addresses so that they meet.

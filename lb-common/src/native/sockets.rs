@@ -1,0 +1,48 @@
+//! The maps of sockets over memory.
+
+use super::{FamilyMaps, MemoryTables};
+use crate::abi::socket::{Socket, SocketKey};
+use crate::net::{Addr4, Addr6};
+use crate::tables::{InsertError, Sockets};
+
+impl<A: Copy + Ord> FamilyMaps<A> {
+    /// All entries of sockets, in the order of their keys.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<(SocketKey<A>, Socket<A>)> {
+        self.sockets.borrow().iter().map(|(key, socket)| (*key, *socket)).collect()
+    }
+}
+
+macro_rules! memory_sockets {
+    ($address:ty, $family:ident) => {
+        impl Sockets<$address> for MemoryTables {
+            fn socket(&self, key: &SocketKey<$address>) -> Option<Socket<$address>> {
+                self.$family.sockets.borrow().get(key).copied()
+            }
+
+            fn keep_socket(
+                &self,
+                key: &SocketKey<$address>,
+                socket: &Socket<$address>,
+            ) -> Result<(), InsertError> {
+                let mut sockets = self.$family.sockets.borrow_mut();
+                let is_full = self.flow_capacity.is_some_and(|capacity| sockets.len() >= capacity);
+                if is_full && !sockets.contains_key(key) {
+                    return Err(InsertError::Refused);
+                }
+                sockets.insert(*key, *socket);
+                Ok(())
+            }
+
+            fn forget_socket(&self, key: &SocketKey<$address>) {
+                self.$family.sockets.borrow_mut().remove(key);
+            }
+
+            fn random(&self) -> u16 {
+                self.random.replace(self.random.get().wrapping_add(1))
+            }
+        }
+    };
+}
+memory_sockets!(Addr4, v4);
+memory_sockets!(Addr6, v6);

@@ -1,0 +1,145 @@
+//! Programs at a cgroup, where processes name addresses: pinned links, so that they outlive the agent.
+//!
+//! Links stand beside other makers' programs, which keep their places and run as well. A link that is
+//! found pinned gets the new program in one step (`BPF_LINK_UPDATE`): there is no call that meets none
+//! (I7).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, Program};
+
+use super::load::Datapath;
+use super::pins::Pins;
+use super::{cgroup, links, sys};
+
+/// Whose sockets are translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SocketLb {
+    /// Those of the node's own network namespace.
+    #[default]
+    Host,
+    /// Those of every network namespace: pods too.
+    All,
+    /// None.
+    Off,
+}
+
+/// What is done at sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whose sockets are translated.
+    pub whose: SocketLb,
+    /// Whether processes of the node are kept from binding node ports.
+    pub guard_node_ports: bool,
+    /// The cgroup whose sockets are meant; `None`: the root of them all.
+    pub root: Option<PathBuf>,
+}
+
+impl Settings {
+    fn programs(&self) -> impl Iterator<Item = &'static str> {
+        let guards = GUARDS.into_iter().filter(|_| self.guard_node_ports);
+        PROGRAMS.into_iter().chain(guards)
+    }
+}
+
+/// The programs, in the order in which they are attached: what tells processes whom they talk to comes
+/// before what changes that.
+const PROGRAMS: [&str; 9] = [
+    "lb_sock_release",
+    "lb_recvmsg4",
+    "lb_recvmsg6",
+    "lb_getpeername4",
+    "lb_getpeername6",
+    "lb_sendmsg4",
+    "lb_sendmsg6",
+    "lb_connect4",
+    "lb_connect6",
+];
+
+/// The programs that guard node ports.
+const GUARDS: [&str; 2] = ["lb_bind4", "lb_bind6"];
+
+/// Attaches what the settings say, where they say; lets go of what else an earlier agent was told.
+pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow::Result<()> {
+    if settings.whose == SocketLb::Off {
+        detach(pins).context("let go of the cgroups")?;
+        return Ok(());
+    }
+    let root = settings.root.clone().map_or_else(cgroup::root, Ok)?;
+    attach(datapath, pins, settings, &root)
+        .with_context(|| format!("attach to {}", root.display()))?;
+    tracing::info!(cgroup = %root.display(), whose = ?settings.whose, "attached to sockets");
+    Ok(())
+}
+
+/// Removes every link of ours to a cgroup; tells how many there were.
+pub fn detach(pins: &Pins) -> io::Result<usize> {
+    let mut removed = 0;
+    for pin in pins.socket_links()? {
+        removed += usize::from(links::detach(&pin)?);
+    }
+    Ok(removed)
+}
+
+/// The cookie of the network namespace that the agent is in.
+pub fn own_netns() -> anyhow::Result<u64> {
+    sys::netns_cookie().context("ask for the cookie of this network namespace (kernel 5.14)")
+}
+
+fn attach(
+    datapath: &mut Datapath,
+    pins: &Pins,
+    settings: &Settings,
+    root: &Path,
+) -> anyhow::Result<()> {
+    let id = cgroup::id(root)?;
+    let directory = File::open(root)?;
+    // All of them or none: half of them would mislead processes.
+    for name in settings.programs() {
+        datapath.socket_program(name)?;
+    }
+    for name in settings.programs() {
+        attach_program(datapath.socket_program(name)?, &directory, &pins.socket_link(id, name))
+            .with_context(|| format!("attach {name}"))?;
+    }
+    for pin in pins.socket_links()? {
+        if !settings.programs().any(|name| pin == pins.socket_link(id, name)) {
+            links::detach(&pin).with_context(|| format!("remove {}", pin.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn attach_program(program: &mut Program, cgroup: &File, pin: &Path) -> anyhow::Result<()> {
+    if pin.exists() {
+        match sys::update_link(pin, program.fd()?.as_fd()) {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::debug!(?pin, "the link is stale: {error}"),
+        }
+    }
+    let link = create(program, cgroup)?;
+    links::detach(pin).context("remove the stale pin")?;
+    link.pin(pin).with_context(|| format!("pin the link at {}", pin.display()))?;
+    Ok(())
+}
+
+/// A link never takes another's place: the kernel knows no other mode for it.
+fn create(program: &mut Program, cgroup: &File) -> anyhow::Result<FdLink> {
+    let mode = CgroupAttachMode::Single;
+    Ok(match program {
+        Program::CgroupSockAddr(program) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()?
+        }
+        Program::CgroupSock(program) => {
+            let id = program.attach(cgroup, mode)?;
+            program.take_link(id)?.try_into()?
+        }
+        other => bail!("{:?} is no program for cgroups", other.prog_type()),
+    })
+}

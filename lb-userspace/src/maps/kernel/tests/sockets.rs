@@ -1,0 +1,38 @@
+//! Who holds a backend, as the agent finds it out.
+
+use lb_common::abi::socket::{Role, Socket, SocketKey, halves};
+
+use super::*;
+use crate::datapath;
+use crate::datapath::load::{Datapath, Globals};
+
+#[test]
+fn the_sockets_that_hold_a_backend_are_found() {
+    if !can_create_maps() {
+        return;
+    }
+    let pins = Pins::new();
+    let object = datapath::pins::Pins::new(pins.0.path());
+    Datapath::load(&object, &SMALL, Globals::default()).unwrap();
+    let data = MapData::from_pin(object.map(map::SOCKETS_V4)).unwrap();
+    let map = Map::from_map_data(data).unwrap();
+    let mut map = HashMap::<_, SocketKey<Addr4>, Socket<Addr4>>::try_from(map).unwrap();
+    for cookie in 1..=1000_u64 {
+        let (backend, netns) = (u32::try_from(cookie % 4).unwrap(), halves(cookie << 32));
+        let socket = Socket { backend, generation: 1, netns, ..Socket::default() };
+        let role = if cookie.is_multiple_of(2) { Role::Peer } else { Role::Asked };
+        for role in [role, Role::Answers, Role::Last] {
+            map.insert(SocketKey::of(cookie, role), socket, 0).unwrap();
+        }
+    }
+    let mut table = KernelSockets::<Addr4>::from_pins(&object.maps()).unwrap();
+    for backend in [2, 3] {
+        let mut holders = table.holders(|it| it.backend == backend).unwrap();
+        holders.sort_by_key(|holder| holder.cookie);
+        assert_eq!(holders.len(), 250);
+        assert!(holders.iter().all(|it| it.is_connected == (backend == 2)));
+        let expected = (0..250).map(|n| 4 * n + u64::from(backend));
+        assert!(holders.iter().map(|it| it.cookie).eq(expected));
+        assert!(holders.iter().all(|it| it.netns == it.cookie << 32));
+    }
+}
