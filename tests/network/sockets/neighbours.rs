@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, packed_ports};
 use lb_common::net::protocol;
-use lb_tests::datapath::{Kernel, World};
+use lb_tests::datapath::{Globals, Kernel, World};
 use lb_tests::lab::Topology;
 use lb_tests::traffic::http_get;
 
@@ -14,8 +13,9 @@ use crate::sockets::{attached, cgroup, wait_for_answer};
 /// A program that sends who connects to `from` to `to`, attached to the cluster's cgroup.
 fn neighbour(cluster: &Cluster, from: &str, to: SocketAddr) -> Kernel {
     let world = World::default().service(protocol::TCP, &[from], &[&to.to_string()]);
-    let mut kernel = Kernel::load(None, 0, packed_ports(DEFAULT_MASQUERADE_PORTS));
-    kernel.fill(&world.tables());
+    let tables = world.tables();
+    let mut kernel = Kernel::load(None, 1, Globals::of(&tables));
+    kernel.fill(&tables);
     kernel.attach_connect(cgroup(cluster));
     kernel
 }

@@ -109,7 +109,7 @@ async fn bytes(Path(count): Path<usize>) -> Body {
 }
 
 async fn drip() -> Body {
-    let drops = futures::stream::unfold((), async |()| {
+    let drops = unfold((), async |()| {
         tokio::time::sleep(BETWEEN_DROPS).await;
         Some((Ok::<_, Infallible>(Bytes::from_static(b"w")), ()))
     });
