@@ -1,4 +1,5 @@
 //! The decisions' view of the maps.
+// tidy: long because one macro gives both families all that a decision may ask
 
 use core::arch::asm;
 
@@ -12,8 +13,9 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::counter::Counter;
+use lb_common::abi::draft::Draft;
 use lb_common::abi::event::{Event, Listener};
-use lb_common::abi::flow::{Draft, Flow, FlowKey};
+use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::interface::{Interface, NODE};

@@ -261,7 +261,7 @@ fn an_established_connection_stays_so_when_its_requests_entry_is_lost() {
     assert_eq!(confirmed.count(), 2);
 }
 
-/// A flow that nobody answered for too long has lost its place to one through another frontend; what
+/// A flow whose entry for answers was evicted has lost that place to one through another frontend; what
 /// is left of it must not take that one along.
 #[test]
 fn a_flow_that_goes_takes_no_other_along() {
@@ -270,7 +270,7 @@ fn a_flow_that_goes_takes_no_other_along() {
     let world = world.service(TCP, &[DIRECT.dialled, other.dialled], &[DIRECT.backend]);
     let mut datapath = Datapath::new(world.tables());
     DIRECT.request(&mut datapath, 51_000, &syn());
-    datapath.age_flows(61);
+    datapath.evict(|hook, _| hook == Hook::Egress as u8);
     other.open(&mut datapath, 51_000);
     flood(&mut datapath, DIRECT, &syn());
     assert_eq!(displaced(&datapath), 1);

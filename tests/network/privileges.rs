@@ -16,8 +16,9 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, PATIENCE, Server, cluster_ips, node_object};
 
-/// The settings of the lab: where its Services are, and small maps.
-const SETTINGS: &str = "manifests: /manifests\nmax-services: 1024\nmax-slots: 4096\n\
+/// The settings of the lab: where its Services are, which part of the cgroups is this node's, and small
+/// maps.
+const SETTINGS: &str = "manifests: /manifests\ncgroup-root: /sys/fs/cgroup\nmax-services: 1024\nmax-slots: 4096\n\
                         max-backends: 1024\nmax-flows: 16384\n";
 
 /// What the manifest says of the agent.
@@ -50,11 +51,12 @@ impl Pod {
     }
 
     /// What the runtime is to mount at `mount`.
-    fn source(&self, mount: &VolumeMount, files: &Files, bpffs: &Bpffs) -> PathBuf {
+    fn source(&self, mount: &VolumeMount, files: &Files, node: &Node, bpffs: &Bpffs) -> PathBuf {
         let volume = self.volumes.iter().find(|volume| volume.name == mount.name).unwrap();
         match volume.host_path.as_ref().map(|host| host.path.as_str()) {
             None => files.config.path().to_owned(),
             Some("/sys/fs/bpf") => bpffs.path().to_owned(),
+            Some("/sys/fs/cgroup") => node.ns.cgroup().unwrap().path().to_owned(),
             Some(path) => path.into(),
         }
     }
@@ -113,7 +115,7 @@ fn script(
     bind(manifests.path(), "manifests", true);
     for mount in pod.container.volume_mounts.iter().flatten() {
         let is_read_only = mount.read_only == Some(true);
-        bind(&pod.source(mount, files, bpffs), &mount.mount_path, is_read_only);
+        bind(&pod.source(mount, files, node, bpffs), &mount.mount_path, is_read_only);
     }
     let kept = pod.capabilities().into_iter().filter(|name| name != without);
     let kept = kept.fold("-all".to_owned(), |set, name| set + ",+" + &name);

@@ -284,21 +284,6 @@ pub mod state {
     pub const CONFIRMED: u8 = 1 << 4;
 }
 
-/// Room for the entries of one flow while they are made: they do not fit on the stack of a program.
-/// Each CPU has one of each family, in a map that nobody else reads.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Draft<A> {
-    /// The entry at hand.
-    pub flow: Flow<A>,
-    /// Its partner.
-    pub mirrored: Flow<A>,
-    /// Where the partner is.
-    pub partner: FlowKey<A>,
-    /// Where another entry is.
-    pub other: FlowKey<A>,
-}
-
 assert_layout!(FlowKey<Addr4>, 16, Addr4, Addr4, Port, Port, u8, u8, [u8; 2]);
 assert_layout!(FlowKey<Addr6>, 40, Addr6, Addr6, Port, Port, u8, u8, [u8; 2]);
 assert_layout!(
@@ -335,8 +320,6 @@ assert_layout!(
     u8,
     u8
 );
-assert_layout!(Draft<Addr4>, 128, Flow<Addr4>, Flow<Addr4>, FlowKey<Addr4>, FlowKey<Addr4>);
-assert_layout!(Draft<Addr6>, 224, Flow<Addr6>, Flow<Addr6>, FlowKey<Addr6>, FlowKey<Addr6>);
 
 #[cfg(test)]
 mod tests {

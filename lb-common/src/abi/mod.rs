@@ -8,6 +8,7 @@ pub mod address;
 pub mod affinity;
 pub mod backend;
 pub mod counter;
+pub mod draft;
 pub mod event;
 pub mod flow;
 pub mod fragment;

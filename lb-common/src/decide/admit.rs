@@ -7,7 +7,8 @@
 use super::client::Client;
 use super::{Translation, dial, entries, masquerade, ports, select, state, stray};
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Draft, Flow, FlowKey, Hook, flags};
+use crate::abi::draft::Draft;
+use crate::abi::flow::{Flow, FlowKey, Hook, flags};
 use crate::abi::frontend::{self, Frontend};
 use crate::net::Address;
 use crate::parse::Headers;

@@ -13,7 +13,8 @@
 
 use super::state;
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Draft, FlowKey, Hook, flags};
+use crate::abi::draft::Draft;
+use crate::abi::flow::{FlowKey, Hook, flags};
 use crate::net::Address;
 use crate::tables::{FlowEntry, Insert, InsertError, Tables};
 

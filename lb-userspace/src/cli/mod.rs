@@ -2,11 +2,13 @@
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 usage.
 
+mod capacities;
 mod check;
 mod cleanup;
 mod detect;
 mod inspect;
 mod layers;
+mod log;
 mod output;
 mod run;
 mod sockets;

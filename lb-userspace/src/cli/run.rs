@@ -1,20 +1,17 @@
 //! `waggle run`: flags as typed, and the [`Config`] made of them.
 
 use std::fs;
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::Uri;
-use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args};
 use globset::Glob;
-use lb_common::abi::capacity;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
 
+use super::capacities::CapacityArgs;
 use super::detect::DetectArgs;
+use super::log::LogArgs;
 use super::output::{self, Format};
 use super::sockets::SocketArgs;
 use super::timeouts::TimeoutArgs;
@@ -22,7 +19,6 @@ use super::{Global, runtime};
 use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, VipEcho};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
-use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan::{self, NodePortAddresses};
 use crate::serve::BindAddress;
@@ -131,71 +127,8 @@ pub struct RunArgs {
     log: LogArgs,
 }
 
-/// A map keeps its size for as long as it is pinned.
-#[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "they are named as their flags")]
-#[command(next_help_heading = "Map sizes, in entries")]
-struct CapacityArgs {
-    /// Addresses and ports that clients dial, per family
-    #[arg(long, value_name = "N", default_value_t = capacity::FRONTENDS, value_parser = entries())]
-    max_frontends: u32,
-    /// Ports of Services, both families together
-    #[arg(long, value_name = "N", default_value_t = capacity::SERVICES, value_parser = entries())]
-    max_services: u32,
-    /// Places of backends in services, two lists per port of a Service
-    #[arg(long, value_name = "N", default_value_t = capacity::SLOTS, value_parser = entries())]
-    max_slots: u32,
-    /// Backends, per family
-    #[arg(long, value_name = "N", default_value_t = capacity::BACKENDS, value_parser = entries())]
-    max_backends: u32,
-    /// Entries for flows, two to four a flow, per family
-    #[arg(long, value_name = "N", default_value_t = capacity::FLOWS, value_parser = entries())]
-    max_flows: u32,
-    /// Networks of pods and addresses of the node, per family
-    #[arg(long, value_name = "N", default_value_t = capacity::CLIENTS, value_parser = entries())]
-    max_clients: u32,
-    /// loadBalancerSourceRanges of all Services, per family
-    #[arg(long, value_name = "N", default_value_t = capacity::SOURCE_RANGES, value_parser = entries())]
-    max_source_ranges: u32,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Logging, on stderr")]
-struct LogArgs {
-    /// A level (error, warn, info, debug, trace), or levels by module: `info,lb_userspace=debug`
-    /// [default: info]
-    #[arg(long, value_name = "LEVEL", value_parser = log_filter)]
-    log_level: Option<String>,
-    /// The same as a number, as for kube-proxy: from 4 on debug, from 6 on trace
-    #[arg(short, long, value_name = "N", default_value = "0", hide_default_value = true)]
-    v: u8,
-    /// How log lines look
-    #[arg(long, value_name = "FORMAT", alias = "logging-format", default_value = "text")]
-    log_format: LogFormat,
-}
-
-impl LogArgs {
-    fn filter(&self) -> &str {
-        match (&self.log_level, self.v) {
-            (Some(filter), _) => filter,
-            // What the client library logs of its errors, the agent says better.
-            (None, 0..4) => "info,kube_client=off",
-            (None, 4..6) => "debug,kube_client=off",
-            (None, 6..) => "trace",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 pub(super) fn run(global: &Global, args: RunArgs, ignored: &[String]) -> anyhow::Result<ExitCode> {
-    start_log(&args.log)?;
+    args.log.start()?;
     if !ignored.is_empty() {
         tracing::warn!("without a meaning here, and not used: {}", ignored.join(", "));
     }
@@ -213,32 +146,10 @@ pub(super) fn run(global: &Global, args: RunArgs, ignored: &[String]) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_log(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(args.filter()).context("read --log-level")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
-}
-
 /// Everything but the host name was checked when the flags were read.
 pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
     let interfaces = InterfaceFilter::new(&args.include_interfaces, &args.exclude_interfaces)
         .context("read the names of interfaces")?;
-    let capacities = Capacities {
-        frontends: args.capacities.max_frontends,
-        services: args.capacities.max_services,
-        slots: args.capacities.max_slots,
-        backends: args.capacities.max_backends,
-        flows: args.capacities.max_flows,
-        clients: args.capacities.max_clients,
-        source_ranges: args.capacities.max_source_ranges,
-    };
     Ok(Config {
         bpffs: global.bpffs.clone(),
         sysctls: global.sysctls.clone(),
@@ -252,7 +163,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
             ignore_external_ips: args.ignore_external_ips,
         },
         interfaces,
-        capacities,
+        capacities: args.capacities.capacities(),
         masquerade: args.masquerade,
         masquerade_all: args.masquerade_all,
         masquerade_ports: args.masquerade_ports,
@@ -294,11 +205,6 @@ fn api_server(text: &str) -> Result<Uri, String> {
     uri.ok_or_else(|| "write it as https://10.0.0.1:6443".to_owned())
 }
 
-/// Id 0 is never used, so one entry would be none; the upper end is beyond any cluster.
-fn entries() -> impl TypedValueParser<Value = u32> {
-    clap::value_parser!(u32).range(2..=1 << 24)
-}
-
 /// A value that a label can have, and not the empty one.
 fn label_value(text: &str) -> Result<String, String> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -310,10 +216,6 @@ fn label_value(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn log_filter(text: &str) -> Result<String, ParseError> {
-    EnvFilter::try_new(text).map(|_| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use lb_common::abi::settings::{echo, masquerade};
@@ -323,6 +225,7 @@ mod tests {
     use super::*;
     use crate::cli::{Command, layers};
     use crate::datapath::sockets::{self, SocketLb};
+    use crate::maps::Capacities;
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
         let words = ["waggle", "run"].into_iter().chain(line.split_whitespace());

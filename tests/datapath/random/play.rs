@@ -5,7 +5,7 @@
 //! from what was there first: see [`Play::is_ambiguous`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::flow::Hook;
 use lb_common::net::protocol::{SCTP, TCP};
@@ -201,7 +201,7 @@ impl<'a> Play<'a> {
         }
         let client = (client.ip(), line.who);
         if self.cast.is_hidden(self.story.setting, client, line.kind, backend) {
-            assert_eq!(source.ip(), self.cast.node.parse::<std::net::IpAddr>().unwrap());
+            assert_eq!(source.ip(), self.cast.node.parse::<IpAddr>().unwrap());
             assert!(PORTS.contains(&source.port()), "{source}");
         } else {
             assert_eq!(source, near);
@@ -256,7 +256,7 @@ impl<'a> Play<'a> {
     }
 
     /// An error about the last packet of the other side, quoted as this one's router saw it, arrives as
-    /// one about the packet that was sent.
+    /// one about the packet that was sent. A backend that knows the node alone hears of it from there.
     fn fail(&mut self, talk: usize, to: Side) {
         let line = &self.lines[talk];
         let Some(way) = line.way else { return };
@@ -265,19 +265,25 @@ impl<'a> Play<'a> {
             Side::Client => [ends[2], ends[1], ends[0]],
             Side::Server => ends.map(reversed),
         };
-        let [far, inside, near] = ends.map(|ends| self.error(talk, to, ends));
+        let router: IpAddr = self.cast.router.parse().unwrap();
+        let teller = match to {
+            Side::Server if way.outside.0 != way.inside.0 => way.outside.0.ip(),
+            _ => router,
+        };
+        let [far, inside, near] = [(router, ends[0]), (router, ends[1]), (teller, ends[2])]
+            .map(|(teller, ends)| self.error(talk, to, teller, ends));
         assert_eq!(self.datapath.send_bytes(Hook::Ingress, Link::Ethernet, &far).packet, inside);
         assert_eq!(self.datapath.send_bytes(Hook::Egress, Link::Ethernet, &inside).packet, near);
         *self.seen.entry("errors").or_default() += 1;
     }
 
-    /// An error about a packet with these ends, to its sender.
-    fn error(&self, talk: usize, to: Side, ends: Ends) -> Vec<u8> {
+    /// An error about a packet with these ends, from `teller` to its sender.
+    fn error(&self, talk: usize, to: Side, teller: IpAddr, ends: Ends) -> Vec<u8> {
         let about =
             Packet { framing: Framing::Raw, options: 0, ..self.packet(talk, to, Act::Data, ends) };
         let (kind, header) = if self.story.is_v6 { ([2, 0], 40) } else { ([3, 4], 20) };
         let quote = &about.bytes()[..header + 8];
-        icmp(self.cast.router, &ends.0.ip().to_string(), kind, [0, 0, 5, 120], quote)
+        icmp(&teller.to_string(), &ends.0.ip().to_string(), kind, [0, 0, 5, 120], quote)
     }
 
     fn packet(&self, talk: usize, from: Side, act: Act, (src, dst): Ends) -> Packet {
