@@ -156,6 +156,20 @@ fn a_reset_to_whom_no_flow_was_sent_passes() {
     assert_eq!(V4.send(&mut datapath(), RST), Verdict::Pass);
 }
 
+/// The client serves too, at the port that it dials from: flows were sent there.
+#[test]
+fn a_reset_by_the_backend_of_a_known_flow_passes() {
+    let (server, vip) = ("10.1.0.3:8080", "10.96.0.12:80");
+    let world = world(TCP).service(TCP, &[vip], &[server]);
+    let mut datapath = Datapath::new(world.tables());
+    V4.open(&mut datapath);
+    let request = tcp(V4.backend, vip, SYN);
+    datapath.ingress(&request, &request.clone().to(server));
+    let reset = tcp(server, V4.backend, RST);
+    datapath.ingress(&reset, &reset);
+    datapath.egress(&reset, &reset.clone().from(vip));
+}
+
 /// As of a client that opens a port again whose last connection the backend believes to be open.
 #[test]
 fn a_direct_client_whose_syn_came_by_is_heard_at_once() {

@@ -52,6 +52,9 @@ pub(super) fn let_pass<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) {
 pub(super) fn hold<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> Translation {
     let at = FrontendKey::new(key.dst, key.dst_port, key.protocol);
     let Some(dialled) = tables.server(&at) else { return Translation::None };
+    if is_answer(tables, key) {
+        return Translation::None;
+    }
     let is_held = match answered(tables, key) {
         Known::Unknown => match requested(tables, key, &dialled) {
             Known::Unknown => must_wait(tables, key),
@@ -78,6 +81,12 @@ impl Known {
     const fn of(state: u8) -> Self {
         if state::is_closed(state) { Self::Over } else { Self::Live }
     }
+}
+
+/// Whether it comes from a backend, on its way to a client that dials from a port it serves at itself.
+#[inline(never)]
+fn is_answer<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> bool {
+    tables.flow(&FlowKey { hook: Hook::Egress as u8, ..*key }).is_some()
 }
 
 /// What the entry for answers says.

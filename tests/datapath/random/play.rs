@@ -176,7 +176,8 @@ impl<'a> Play<'a> {
     fn hop(&mut self, hook: Hook, packet: &Packet) -> Option<Packet> {
         let outcome = self.datapath.send(hook, packet);
         if let Verdict::Drop(reason) = outcome.verdict {
-            assert!(["drop_flow_clash", "drop_masquerade_ports"].contains(&reason.label()));
+            let clashes = ["drop_flow_clash", "drop_masquerade_ports"];
+            assert!(clashes.contains(&reason.label()), "{reason:?} of {packet:?}");
             *self.seen.entry("dropped").or_default() += 1;
             return None;
         }
@@ -333,7 +334,8 @@ fn transport(protocol: u8, from: Side, act: Act) -> Transport {
         (TCP, Act::Open) => Transport::Tcp(if server { SYN | ACK } else { SYN }),
         (TCP, Act::Data) => Transport::Tcp(ACK),
         (TCP, Act::Fin) => Transport::Tcp(FIN | ACK),
-        (TCP, Act::Reset) => Transport::Tcp(RST),
+        // By a program; what a kernel without a socket resets is held back for a while (`strays`).
+        (TCP, Act::Reset) => Transport::Tcp(RST | ACK),
         // INIT, INIT ACK, DATA, SHUTDOWN, ABORT.
         (SCTP, Act::Open) => Transport::Sctp(if server { 2 } else { 1 }),
         (SCTP, Act::Data) => Transport::Sctp(0),
