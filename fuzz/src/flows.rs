@@ -105,13 +105,18 @@ fn assert_serves<A: Address + Ord>(
 }
 
 /// Whether answers to the sender of this packet could be taken for somebody else's: it is a frontend
-/// or a backend itself, or at an address that only services have.
+/// or a backend itself, at an address that only services have, or claims to be the node, with whose
+/// address others are masqueraded.
 #[must_use]
 pub fn is_sender_ambiguous(tables: &MemoryTables, view: &View) -> bool {
     for_family!(tables, view, is_ambiguous(view))
 }
 
-fn is_ambiguous<A: Address + Ord>(_: &MemoryTables, maps: &FamilyMaps<A>, view: &View) -> bool {
+fn is_ambiguous<A: Address + Ord>(
+    tables: &MemoryTables,
+    maps: &FamilyMaps<A>,
+    view: &View,
+) -> bool {
     let Some(key) = key::<A>(view, Hook::Ingress) else { return true };
     let frontend = FrontendKey::new(key.src, key.src_port, key.protocol);
     maps.frontends.contains_key(&frontend)
@@ -121,6 +126,7 @@ fn is_ambiguous<A: Address + Ord>(_: &MemoryTables, maps: &FamilyMaps<A>, view: 
             .get(&key.src)
             .is_some_and(|at| at & lb_common::abi::address::flags::CLOSED != 0)
         || maps.service_cidrs.iter().any(|cidr| cidr.has(&key.src))
+        || tables.interfaces.values().any(|it| it.source() == Some(key.src))
 }
 
 fn key<A: Address>(view: &View, hook: Hook) -> Option<FlowKey<A>> {
