@@ -110,6 +110,9 @@ impl Kernel {
         let flows = Self::pick(family, map::FLOWS_V4, map::FLOWS_V6);
         let mut loader = EbpfLoader::new();
         let loader = loader.map_max_entries(flows, flow_capacity);
+        // So many that the flows of a scenario all stay, though their clients never confirm them.
+        let probation = Self::pick(family, map::PROBATION_V4, map::PROBATION_V6);
+        let loader = loader.map_max_entries(probation, flow_capacity / 2);
         let ports = packed_ports(MASQUERADE_PORTS);
         let loader = loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         let datapath = load(loader, objects, "waggle.o", &["lb_tc_ingress", "lb_tc_egress"])?;
@@ -238,6 +241,8 @@ impl Kernel {
             let sum = counters.get(&(*counter as u32), 0)?.iter().sum::<u64>();
             match counter {
                 Counter::NewFlow => books.new_flows = sum,
+                // Says of the flow's other hook what is known of it.
+                Counter::Masqueraded => {}
                 _ => books.others += sum,
             }
         }
