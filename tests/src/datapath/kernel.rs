@@ -1,6 +1,9 @@
 //! The kernel side of a datapath test: the real object, real maps, `BPF_PROG_TEST_RUN`.
 
 mod fill;
+mod pool;
+
+pub(super) use pool::Lent;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -46,7 +49,7 @@ pub struct Answer {
 }
 
 /// What the programs read as globals.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Globals {
     /// [`settings::MASQUERADE`]; by default none of its bits.
     pub masquerade: u32,

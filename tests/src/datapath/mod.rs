@@ -12,6 +12,7 @@ mod sctp;
 mod world;
 
 pub use icmp::icmp;
+use kernel::Lent;
 pub use kernel::{Answer, Globals, Kernel};
 pub use packet::{Framing, Packet, Transport, assert_checksums, ends, sctp, tcp, udp};
 pub use world::World;
@@ -53,7 +54,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Datapath {
     native: MemoryTables,
-    kernel: Kernel,
+    kernel: Lent,
 }
 
 impl Datapath {
@@ -62,7 +63,7 @@ impl Datapath {
     pub fn new(tables: MemoryTables) -> Self {
         let small = |entries| u32::try_from(entries).expect("small");
         let (flows, probation) = (tables.flow_capacity.map(small), small(tables.probation));
-        let mut kernel = Kernel::load(flows, probation, Globals::of(&tables));
+        let mut kernel = Lent::new(flows, probation, Globals::of(&tables));
         kernel.fill(&tables);
         Self { native: tables, kernel }
     }
