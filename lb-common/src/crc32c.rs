@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn every_bit_of_the_length_counts() {
-        for length in [4, 15, 16, 255, 256, 4095, 4096, 65_535, 65_536, 131_071] {
+        // Miri takes minutes for the reference over the long ones, which lead to the same instructions.
+        let longest = if cfg!(miri) { 4096 } else { 131_071 };
+        let lengths = [4, 15, 16, 255, 256, 4095, 4096, 65_535, 65_536, 131_071];
+        for length in lengths.into_iter().filter(|length| *length <= longest) {
             check(&vec![0xa5; length], 0x1234_5678);
         }
     }
