@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Source};
 use crate::datapath::attach::Attacher;
 use crate::datapath::bpffs;
+use crate::datapath::hold::Hold;
 use crate::datapath::load::{Datapath, Globals};
 use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
@@ -51,6 +52,7 @@ const EVENTS: usize = 1024;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
+    let hold = hold(&config)?;
     let mut attacher = attacher(&config)?;
     attach_sockets(&config, &mut attacher);
     reserve_ports(&config);
@@ -64,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let checks = servers.checks(&health);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
+        _hold: hold,
         attacher,
         reconciler,
         network,
@@ -85,6 +88,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 struct Agent {
+    /// Nobody else writes what is pinned.
+    _hold: Hold,
     attacher: Attacher,
     reconciler: Reconciler<KernelMaps>,
     network: watch::Receiver<Arc<Network>>,
@@ -202,14 +207,18 @@ impl Agent {
     }
 }
 
-fn attacher(config: &Config) -> anyhow::Result<Attacher> {
+fn hold(config: &Config) -> anyhow::Result<Hold> {
     let dir = &config.bpffs;
     if bpffs::ensure(dir)
         .with_context(|| format!("mount a BPF file system at {}", dir.display()))?
     {
         tracing::info!(dir = %dir.display(), "mounted a BPF file system");
     }
-    let pins = Pins::new(dir);
+    Hold::take(&Pins::new(dir)).context("one agent runs on a node: stop the other one first")
+}
+
+fn attacher(config: &Config) -> anyhow::Result<Attacher> {
+    let pins = Pins::new(&config.bpffs);
     let method = config.attach.method()?;
     let globals = Globals { host_netns: sockets::own_netns()?, ..config.globals() };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]

@@ -28,6 +28,7 @@ mod privileges;
 mod rehearsal;
 mod reject;
 mod reuse;
+mod second;
 mod services;
 mod sockets;
 #[cfg(test)]

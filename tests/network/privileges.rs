@@ -188,6 +188,7 @@ fn the_daemon_sets_capabilities_and_mounts_are_enough() {
     });
     let printed = cluster.agent.printed();
     assert!(!printed.contains("WARN") && !printed.contains("ERROR"), "{printed}");
+    cluster.agent.stop();
     cluster.waggle(&["cleanup"]);
 }
 

@@ -7,7 +7,7 @@ use super::{Global, runtime};
 use crate::datapath::cleanup::{Removed, cleanup};
 
 pub(super) const HELP: &str = "\
-Stop the agent first: one that runs attaches again.
+Stop the agent first: while one runs, nothing is taken down.
 Connections through Services end, unless kube-proxy or another agent takes over.
 Running it twice does no harm.";
 

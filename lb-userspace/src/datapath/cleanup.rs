@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::attach::release;
+use super::hold::Hold;
 use super::pins::{self, Pins};
 use super::{reserved, sockets};
 
@@ -36,9 +37,14 @@ impl Removed {
 
 /// Takes down everything of ours below the BPF file system at `bpffs`; sysctls are below `sysctls`.
 ///
-/// An agent that still runs attaches again: stop it first.
+/// Refuses while an agent runs, which would attach again.
 pub async fn cleanup(bpffs: &Path, sysctls: &Path) -> anyhow::Result<Removed> {
     let mut removed = Removed::default();
+    let pins = Pins::new(bpffs);
+    if !pins.root().exists() {
+        return Ok(removed);
+    }
+    let _hold = Hold::take(&pins).context("an agent that runs attaches again: stop it first")?;
     for pins in Pins::versions(bpffs).context("read the pin directory")? {
         for ifindex in pins.interfaces().context("read the pins")? {
             let count = release(&pins, ifindex)
@@ -54,8 +60,8 @@ pub async fn cleanup(bpffs: &Path, sysctls: &Path) -> anyhow::Result<Removed> {
             .collect::<Vec<_>>()
             .join(",");
     }
-    let root = Pins::new(bpffs).root().to_owned();
-    remove_tree(&root, &mut removed.pins).with_context(|| format!("remove {}", root.display()))?;
+    let root = pins.root();
+    remove_tree(root, &mut removed.pins).with_context(|| format!("remove {}", root.display()))?;
     Ok(removed)
 }
 
