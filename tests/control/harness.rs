@@ -69,7 +69,8 @@ impl World<Flaky<Fake>> {
 }
 
 impl<M: Maps + ReadBack> World<M> {
-    fn over(maps: M) -> Self {
+    /// These maps, of which nothing is known.
+    pub(crate) fn over(maps: M) -> Self {
         Self { tables: Tables::new(maps.capacities()), maps, now: Duration::ZERO }
     }
 

@@ -3,6 +3,8 @@
 //! The maps assert after every single write that nothing visible dangles (I4).
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod plans;

@@ -7,8 +7,8 @@
 //! With `UPDATE_EXPECT=1` every `Expect` is rewritten to what came out; the test still fails and
 //! says what has changed.
 
-mod file;
-mod objects;
+pub(crate) mod file;
+pub(crate) mod objects;
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn objects_become_maps_whatever_fails_and_restarts() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-fn files() -> Vec<PathBuf> {
+pub(crate) fn files() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("control/scenarios");
     let entries = fs::read_dir(&folder).expect("read the folder of scenarios");
     let paths = entries.map(|entry| entry.expect("read the folder of scenarios").path());

@@ -59,6 +59,17 @@ impl<M: Maps + ReadBack> Agent<M> {
         panic!("it never converges: {}", self.dump(Ids::Shown));
     }
 
+    /// The same, until it is done or its writing fails for the first time.
+    pub fn settle_until(&mut self, has_failed: impl Fn(&M) -> bool) {
+        self.now += GRACE;
+        while !has_failed(self.maps()) {
+            match self.reconciler.pass(self.now) {
+                None => return,
+                Some(pause) => self.now += pause,
+            }
+        }
+    }
+
     /// The maps.
     #[must_use]
     pub fn maps(&self) -> &M {

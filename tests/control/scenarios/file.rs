@@ -21,17 +21,17 @@ use serde_json::Value;
 const SEPARATOR: &str = "\n---\n";
 
 /// A scenario.
-pub(super) struct Scenario {
-    pub(super) path: PathBuf,
-    pub(super) stages: Vec<Stage>,
+pub(crate) struct Scenario {
+    pub(crate) path: PathBuf,
+    pub(crate) stages: Vec<Stage>,
     /// The documents as they are written.
     documents: Vec<String>,
 }
 
 /// Changes, and what they lead to.
-pub(super) struct Stage {
-    pub(super) changes: Vec<Event>,
-    pub(super) expect: Expect,
+pub(crate) struct Stage {
+    pub(crate) changes: Vec<Event>,
+    pub(crate) expect: Expect,
     /// Which document the `Expect` is.
     document: usize,
 }
@@ -39,12 +39,12 @@ pub(super) struct Stage {
 /// What is expected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Expect {
-    pub(super) maps: String,
+pub(crate) struct Expect {
+    pub(crate) maps: String,
     #[serde(default)]
-    pub(super) rejections: Vec<String>,
+    pub(crate) rejections: Vec<String>,
     #[serde(default)]
-    pub(super) witnessed: bool,
+    pub(crate) witnessed: bool,
 }
 
 /// What only scenarios have.
@@ -59,7 +59,7 @@ impl Scenario {
     ///
     /// # Panics
     /// With the file's name if it cannot be read or does not end with an `Expect`.
-    pub(super) fn read(path: PathBuf) -> Self {
+    pub(crate) fn read(path: PathBuf) -> Self {
         let parsed = fs::read_to_string(&path).map_err(|error| error.to_string());
         let parsed = parsed.and_then(|text| {
             let documents: Vec<_> = text.split(SEPARATOR).map(|it| it.trim_end().into()).collect();
@@ -72,7 +72,7 @@ impl Scenario {
     }
 
     /// Writes the `Expect`s as they are now; comments above them stay.
-    pub(super) fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         for stage in &self.stages {
             let document = &mut self.documents[stage.document];
             let comments = document.lines().take_while(|line| line.starts_with('#'));

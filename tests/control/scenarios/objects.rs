@@ -9,20 +9,20 @@ use lb_userspace::plan::{Planner, Settings};
 use lb_userspace::store::{Event, Update};
 
 /// An agent that finds `maps` and learns of `objects` from the first lists.
-pub(super) fn start<M: Maps + ReadBack>(maps: M, objects: &Objects) -> Agent<M> {
+pub(crate) fn start<M: Maps + ReadBack>(maps: M, objects: &Objects) -> Agent<M> {
     let mut agent = Agent::start(maps, Planner::new("n1", Settings::default()));
     agent.tell(&objects.lists());
     agent
 }
 
 /// Forgets everything but the maps, and learns of `objects` from the first lists.
-pub(super) fn restart<M: Maps + ReadBack + Clone>(agent: &mut Agent<M>, objects: &Objects) {
+pub(crate) fn restart<M: Maps + ReadBack + Clone>(agent: &mut Agent<M>, objects: &Objects) {
     *agent = start(agent.maps().clone(), objects);
 }
 
 /// All objects there are in the cluster.
 #[derive(Clone, Default)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     services: Known<Service>,
     slices: Known<Slice>,
     nodes: Known<Node>,
@@ -33,7 +33,7 @@ type Known<T> = BTreeMap<NamespacedName, Outcome<T>>;
 
 impl Objects {
     /// Follows `changes`.
-    pub(super) fn take(&mut self, changes: &[Event]) {
+    pub(crate) fn take(&mut self, changes: &[Event]) {
         for event in changes {
             match event {
                 Event::Services(update) => take(&mut self.services, update),

@@ -1,6 +1,9 @@
 //! The maps in memory, for tests: strict about the order of writes, or failing on purpose.
 
+mod doomed;
 mod prefixes;
+
+pub use doomed::{Doomed, Failure};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
