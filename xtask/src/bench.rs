@@ -9,9 +9,13 @@ use crate::workspace::{Object, Workspace};
 use crate::{build, setup};
 
 /// The benchmarks: `bench <name>` runs the example `bench-<name>` of the tests' crate.
-const NAMES: [&str; 1] = ["datapath"];
+const NAMES: [&str; 2] = ["connections", DATAPATH];
+const DATAPATH: &str = "datapath";
 
-/// Measure what packets cost (root).
+/// Measure what packets and connections cost (root).
+///
+/// connections: short and long connections and UDP through Waggle and through nftables, as ratios
+/// to the direct way in the same round, with 1 to 50,000 Services. About five minutes.
 ///
 /// datapath: what each kernel program costs a packet, as a ratio to one map hit of the same run.
 #[derive(Debug, clap::Args)]
@@ -31,11 +35,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, progress: Progress) -> Res
     setup::need(&[Group::Build, Group::Test], progress)?;
     // The agent embeds the datapath's object; what is measured runs in the kernel, so that nothing
     // here needs to be optimised.
-    build::build(build::Args::default(), workspace, progress)?;
-    build::kernel_object(workspace, progress, Object::Bench)?;
+    let agent = build::build(build::Args::default(), workspace, progress)?;
     let mut command = workspace.cargo("run");
     command.args(["--quiet", "--package", "lb-tests", "--example"]);
     command.arg(format!("bench-{}", args.name)).arg("--").args(&args.passed_on);
-    command.arg("--objects").arg(workspace.kernel_object(Object::Bench).with_file_name(""));
+    if args.name == DATAPATH {
+        build::kernel_object(workspace, progress, Object::Bench)?;
+        command.arg("--objects").arg(workspace.kernel_object(Object::Bench).with_file_name(""));
+    } else {
+        command.env("WAGGLE_BIN", agent);
+    }
     stream(command)
 }

@@ -1,0 +1,126 @@
+//! The client: four workloads over blocking sockets, one after the other, by the calling thread.
+//!
+//! Runs in the namespace and cgroup that the caller is in. A request that is not answered is an
+//! error and never a slow sample.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::server::MESSAGE;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is done again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Workload {
+    /// Connect, one request, its answer, close: the connect is timed.
+    Connections,
+    /// Requests and answers over one connection.
+    Requests,
+    /// Datagrams and answers of one socket that is not connected.
+    Datagrams,
+    /// A new connected UDP socket for each datagram and answer.
+    UdpSockets,
+}
+
+impl Workload {
+    /// All of them, in the order of the report.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Connections, Self::Requests, Self::Datagrams, Self::UdpSockets];
+
+    /// What people call it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Connections => "short connections (connect, one request, close)",
+            Self::Requests => "requests on one connection",
+            Self::Datagrams => "UDP, one unconnected socket",
+            Self::UdpSockets => "UDP, a connected socket per request",
+        }
+    }
+
+    /// Does it at `target` for `time`.
+    pub(crate) fn run(self, target: SocketAddr, time: Duration) -> io::Result<Sample> {
+        match self {
+            Self::Connections => connections(target, time),
+            Self::Requests => requests(target, time),
+            Self::Datagrams => datagrams(target, time),
+            Self::UdpSockets => repeat(time, || {
+                let socket = udp_socket()?;
+                socket.connect(target)?;
+                socket.send(&MESSAGE)?;
+                socket.recv(&mut [0; MESSAGE.len()]).map(drop)
+            }),
+        }
+    }
+}
+
+/// One slice of a workload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Rounds of the workload a second.
+    pub(crate) rate: f64,
+    /// Latency of the connects in microseconds, where they were timed.
+    pub(crate) connect: Option<Latency>,
+}
+
+/// Quantiles in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+fn connections(target: SocketAddr, time: Duration) -> io::Result<Sample> {
+    let mut connects = Vec::new();
+    let sample = repeat(time, || {
+        let before = Instant::now();
+        let stream = TcpStream::connect(target)?;
+        connects.push(before.elapsed());
+        ask(stream)
+    })?;
+    connects.sort_unstable();
+    let quantile =
+        |hundredths: usize| connects[(connects.len() - 1) * hundredths / 100].as_secs_f64() * 1e6;
+    Ok(Sample { connect: Some(Latency { p50: quantile(50), p99: quantile(99) }), ..sample })
+}
+
+fn requests(target: SocketAddr, time: Duration) -> io::Result<Sample> {
+    let mut stream = TcpStream::connect(target)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    repeat(time, || ask(&mut stream))
+}
+
+fn datagrams(target: SocketAddr, time: Duration) -> io::Result<Sample> {
+    let socket = udp_socket()?;
+    repeat(time, || {
+        socket.send_to(&MESSAGE, target)?;
+        socket.recv_from(&mut [0; MESSAGE.len()]).map(drop)
+    })
+}
+
+fn ask(mut stream: impl io::Read + io::Write) -> io::Result<()> {
+    stream.write_all(&MESSAGE)?;
+    stream.read_exact(&mut [0; MESSAGE.len()])
+}
+
+fn udp_socket() -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// At least once.
+fn repeat(time: Duration, mut once: impl FnMut() -> io::Result<()>) -> io::Result<Sample> {
+    let (started, mut count) = (Instant::now(), 0_u32);
+    while count == 0 || started.elapsed() < time {
+        once()?;
+        count += 1;
+    }
+    Ok(Sample { rate: f64::from(count) / started.elapsed().as_secs_f64(), connect: None })
+}
