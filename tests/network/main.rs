@@ -31,6 +31,7 @@ mod reuse;
 mod second;
 mod services;
 mod sockets;
+mod story;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]

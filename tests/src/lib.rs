@@ -9,6 +9,7 @@
 //! - [`oracle`]: what has to become of a packet, by a model that shares nothing with our code.
 //! - [`datapath`]: packets through the kernel's programs and through their native execution.
 //! - [`truth`]: the same packets, with the agent's control plane before them: objects in, fates out.
+//! - [`story`]: two nodes and what people run on them, told step by step.
 //!
 //! The lab never skips and never returns an error for a world it could not build: it panics with a
 //! sentence that says what it was doing. It takes down what it built, whatever happens.
@@ -24,5 +25,6 @@ pub mod datapath;
 pub mod lab;
 pub mod objects;
 pub mod oracle;
+pub mod story;
 pub mod traffic;
 pub mod truth;

@@ -15,11 +15,18 @@ use crate::{build, setup};
 /// It sends real HTTP requests to a Service with three pods, shows who answered, shows the maps,
 /// and scales the Service. Everything it makes is its own and is taken down at the end, after
 /// Ctrl-C as well.
+///
+/// With `--story` it shows a cluster of two nodes instead: a Service found by its name, from pods,
+/// nodes and outside, through an ingress, and scaled while everybody asks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Keep the last node until Enter is pressed, to look around in it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "story")]
     stay: bool,
+
+    /// Tell the story of a Service in a small cluster, which the tests play as well.
+    #[arg(long)]
+    story: bool,
 }
 
 /// Runs the command; the demo takes this process's place, so that the terminal's signals are its own.
@@ -35,6 +42,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, progress: Progress) -> Res
     example.args(["--package", "lb-tests", "--example", "demo"]);
     progress.step("build the demo", example)?;
     let mut demo = Command::new(workspace.target.join("debug/examples/demo"));
-    demo.args(args.stay.then_some("--stay")).env("WAGGLE_BIN", agent);
+    demo.args(args.stay.then_some("--stay")).args(args.story.then_some("--story"));
+    demo.env("WAGGLE_BIN", agent);
     Err(demo.exec()).context("start the demo")
 }

@@ -288,6 +288,20 @@ pub(crate) const NEEDS: &[Need] = &[
     tool("sysctl", &["procps"], "the lab sets rp_filter and forwarding"),
     tool("nsenter", &["util-linux"], "the lab runs programs inside a namespace"),
     tool("curl", &["curl"], "the tests ask health checks and metrics as a probe does"),
+    tool("unshare", &["util-linux"], "the story's pods have files of their own about names"),
+    tool("dnsmasq", &["dnsmasq-base"], "the story's pods look names up in it"),
+    Need {
+        name: "nginx",
+        why: "the story's ingress; Debian would also run one on port 80, now and at each boot",
+        group: Group::Test,
+        check: Check::Program("nginx"),
+        packages: &["nginx"],
+        install: Some(by(&[
+            "sh",
+            "-c",
+            "update-rc.d nginx disable && { invoke-rc.d --quiet nginx stop || true; }",
+        ])),
+    },
 ];
 
 /// The needs of `groups` that `host` does not meet.

@@ -9,6 +9,7 @@
 mod maps;
 mod requests;
 mod screen;
+mod story;
 mod world;
 
 use std::env;
@@ -24,9 +25,16 @@ use crate::world::World;
 
 fn main() -> ExitCode {
     // Everything else about the command line is xtask's.
-    let stay = env::args().skip(1).any(|argument| argument == "--stay");
+    let is_asked = |flag: &str| env::args().skip(1).any(|argument| argument == flag);
     panic::set_hook(Box::new(say_in_a_sentence));
-    match panic::catch_unwind(|| show(stay)) {
+    let shown = panic::catch_unwind(|| {
+        if is_asked("--story") {
+            story::show(Screen::new());
+        } else {
+            show(is_asked("--stay"));
+        }
+    });
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -53,7 +61,10 @@ fn show(stay: bool) {
          Namespaces, maps and programs are gone again."
     );
     if !stay {
-        println!("\nNext: cargo xtask demo --stay      look around in the last node");
+        println!(
+            "\nNext: cargo xtask demo --story     names, two nodes, an ingress, pods that come and go"
+        );
+        println!("      cargo xtask demo --stay      look around in the last node");
         println!("      target/debug/waggle check  is this machine ready to be a node of yours?");
     }
 }

@@ -36,6 +36,7 @@ mod narrow;
 mod node;
 mod patience;
 mod pod;
+mod program;
 mod tunnel;
 
 pub use agent::{Agent, binary as agent_binary, waggle};
@@ -48,6 +49,7 @@ pub use namespace::Namespace;
 pub use node::{Node, RpFilter, Topology};
 pub use patience::{let_pass, wait_for, wait_until};
 pub use pod::Pod;
+pub use program::Program;
 
 /// The router's addresses.
 pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
