@@ -15,7 +15,7 @@ const DATAPATH: &str = "datapath";
 /// Measure what packets and connections cost (root).
 ///
 /// connections: short and long connections and UDP through Waggle and through nftables, as ratios
-/// to the direct way in the same round, with 1 to 50,000 Services. About five minutes.
+/// to the direct way in the same round, with 1 to 50,000 Services. About seven minutes.
 ///
 /// datapath: what each kernel program costs a packet, as a ratio to one map hit of the same run.
 #[derive(Debug, clap::Args)]
