@@ -78,6 +78,8 @@ pub struct MemoryTables {
     pub masquerade_ports: u32,
     /// The setting [`VIP_ECHO`](crate::abi::settings::VIP_ECHO); by default they are answered.
     pub vip_echo: u32,
+    /// The setting [`TAKEOVER`](crate::abi::settings::TAKEOVER); by default nobody was here before.
+    pub takes_over: bool,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
     /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
@@ -111,6 +113,7 @@ impl Default for MemoryTables {
             masquerade: 0,
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             vip_echo: echo::ANSWER,
+            takes_over: false,
             now: Cell::default(),
             random: Cell::default(),
             flow_capacity: None,
@@ -354,6 +357,10 @@ macro_rules! memory_tables {
 
             fn vip_echo(&self) -> u32 {
                 self.vip_echo
+            }
+
+            fn takes_over(&self) -> bool {
+                self.takes_over
             }
 
             fn now(&self) -> Ticks {

@@ -120,6 +120,9 @@ pub trait Tables<A: Address> {
     /// The setting: one of [`echo`](crate::abi::settings::echo).
     fn vip_echo(&self) -> u32;
 
+    /// The setting [`TAKEOVER`](crate::abi::settings::TAKEOVER).
+    fn takes_over(&self) -> bool;
+
     /// The time.
     fn now(&self) -> Ticks;
 

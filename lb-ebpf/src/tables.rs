@@ -43,6 +43,10 @@ static MASQUERADE_PORTS: u32 = packed_ports(DEFAULT_MASQUERADE_PORTS);
 #[unsafe(no_mangle)]
 static VIP_ECHO: u32 = echo::ANSWER;
 
+/// The setting [`TAKEOVER`](lb_common::abi::settings::TAKEOVER), likewise.
+#[unsafe(no_mangle)]
+static TAKEOVER: u32 = 0;
+
 /// The kernel's maps, asked for one packet or for one call of a process.
 pub(crate) struct KernelTables<O> {
     origin: O,
@@ -344,6 +348,12 @@ macro_rules! kernel_tables {
             fn vip_echo(&self) -> u32 {
                 // SAFETY: as in `masquerade`.
                 unsafe { core::ptr::read_volatile(&raw const VIP_ECHO) }
+            }
+
+            #[inline(always)]
+            fn takes_over(&self) -> bool {
+                // SAFETY: as in `masquerade`.
+                unsafe { core::ptr::read_volatile(&raw const TAKEOVER) != 0 }
             }
 
             #[inline(always)]

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, Takeover};
 use crate::datapath::attach::Attacher;
 use crate::datapath::bpffs;
 use crate::datapath::hold::Hold;
@@ -27,6 +27,7 @@ use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
 use crate::datapath::sockets;
 use crate::flows::{Collector, Walk};
+use crate::kube_proxy;
 use crate::maps::kernel::{Counters, KernelMaps, LruMaps, Names};
 use crate::model::{Kind, NamespacedName, Problem, Rejection, Subject};
 use crate::netlink::{self, InterfaceFilter, Network, Target};
@@ -220,7 +221,13 @@ fn hold(config: &Config) -> anyhow::Result<Hold> {
 fn attacher(config: &Config) -> anyhow::Result<Attacher> {
     let pins = Pins::new(&config.bpffs);
     let method = config.attach.method()?;
-    let globals = Globals { host_netns: sockets::own_netns()?, ..config.globals() };
+    let globals = config.globals();
+    let takes_over = globals.takes_over
+        || config.takeover == Takeover::Auto && kube_proxy::may_have_connections();
+    if takes_over {
+        tracing::info!("TCP connections that are there already are left to kube-proxy's rules");
+    }
+    let globals = Globals { host_netns: sockets::own_netns()?, takes_over, ..globals };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
     let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
     #[cfg(feature = "datapath-log")]

@@ -58,6 +58,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is done at sockets.
     pub sockets: sockets::Settings,
+    /// Whether connections of kube-proxy are left to it.
+    pub takeover: Takeover,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.
@@ -88,6 +90,7 @@ impl Config {
                 VipEcho::Drop => echo::DROP,
             },
             all_sockets: self.sockets.whose == SocketLb::All,
+            takes_over: self.takeover == Takeover::On,
             ..Globals::default()
         }
     }
@@ -102,6 +105,18 @@ pub enum Masquerade {
     Remote,
     /// Backends on this node as well, as with kube-proxy.
     KubeProxy,
+}
+
+/// Whether TCP connections that began before us are left to kube-proxy's rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Takeover {
+    /// If its rules are there when the agent starts.
+    #[default]
+    Auto,
+    /// Yes, as long as the agent runs.
+    On,
+    /// No: each is given a backend, which may be another one.
+    Off,
 }
 
 /// What becomes of an echo request (ping) to an address that only Services have.

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod flows;
+pub mod kube_proxy;
 pub mod maps;
 pub mod model;
 pub mod netlink;

@@ -38,4 +38,5 @@ mod sctp;
 #[cfg(test)]
 mod strays;
 #[cfg(test)]
+mod takeover;
 mod trace;

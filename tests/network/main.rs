@@ -32,6 +32,7 @@ mod second;
 mod services;
 mod sockets;
 mod story;
+mod takeover;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::abi::settings::{HOST_NETNS, MASQUERADE, SOCKET_LB, VIP_ECHO, echo, masquerade};
+use lb_common::abi::settings::{
+    HOST_NETNS, MASQUERADE, SOCKET_LB, TAKEOVER, VIP_ECHO, echo, masquerade,
+};
 use lb_tests::datapath::object;
 
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
@@ -37,6 +39,7 @@ fn every_program_loads_within_its_budget_whatever_the_settings() {
     for ((masquerade, vip_echo), all_sockets) in SETTINGS.into_iter().zip([0_u32, 1, 0, 1]) {
         let mut loader = EbpfLoader::new();
         loader.override_global(SOCKET_LB, &all_sockets, true);
+        loader.override_global(TAKEOVER, &all_sockets, true);
         loader.override_global(HOST_NETNS, &1_u64, true);
         loader.override_global(MASQUERADE, &masquerade, true);
         loader.override_global(VIP_ECHO, &vip_echo, true);

@@ -90,6 +90,8 @@ counters! {
     DropSocketTable = 28, "drop_socket_table";
     /// Rejected: a process wanted to bind a node port of a service.
     RejectBind = 29, "reject_bind";
+    /// Passed untouched: of a TCP connection that kube-proxy may have begun, as the setting says.
+    PassBegunElsewhere = 30, "pass_begun_elsewhere";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -15,6 +15,10 @@ pub const SOCKET_LB: &str = "SOCKET_LB";
 /// The global `HOST_NETNS`, a `u64`: the cookie of the node's own network namespace.
 pub const HOST_NETNS: &str = "HOST_NETNS";
 
+/// The global `TAKEOVER`, a `u32`: 1 while connections may be there that kube-proxy has translated. A packet
+/// of TCP or SCTP that begins none and belongs to none of ours is then left to its rules, not decided.
+pub const TAKEOVER: &str = "TAKEOVER";
+
 /// The value of [`MASQUERADE_PORTS`] for a range.
 #[must_use]
 pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {

@@ -40,6 +40,9 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
     let key = &headers.key;
     let mut decision = Decision::default();
     let decided = match dial::frontend(tables, key) {
+        Ok(_) if tables.takes_over() && state::is_begun(key.protocol, headers.tcp_flags) => {
+            return Translation::Counted(Counter::PassBegunElsewhere);
+        }
         Ok(frontend) => {
             decision.frontend = frontend;
             let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))

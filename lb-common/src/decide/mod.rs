@@ -195,7 +195,8 @@ impl Fate {
             Counter::PassMalformed
             | Counter::PassFragment
             | Counter::PassExtensionHeaders
-            | Counter::PassClosedFlow => Self::Pass,
+            | Counter::PassClosedFlow
+            | Counter::PassBegunElsewhere => Self::Pass,
             Counter::RejectNoEndpoint
             | Counter::RejectUnknownPort
             | Counter::RejectEcho

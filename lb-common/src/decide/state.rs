@@ -105,6 +105,13 @@ pub fn is_syn(tcp_flags: u8) -> bool {
     tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
+/// Whether a packet with these flags belongs to a connection that was there before it.
+#[must_use]
+#[inline(always)]
+pub fn is_begun(protocol: u8, tcp_flags: u8) -> bool {
+    protocol != protocol::UDP && !is_syn(tcp_flags)
+}
+
 /// Whether a packet with these flags is a reset by somebody who knows nothing of the connection, and
 /// only answers a segment with an acknowledgement (RFC 9293 §3.10.7.1).
 #[must_use]

@@ -12,6 +12,7 @@ use super::Global;
 use super::output::{self, Format};
 use crate::datapath::attach::supports_tcx;
 use crate::datapath::{bpffs, cgroup};
+use crate::kube_proxy::{self, Leftovers};
 
 pub(super) const HELP: &str = "\
 Exits with 1 if a row says `fail`. A `warn` leaves something out, or asks for a decision.";
@@ -62,7 +63,8 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
         bpf_file_system(&global.bpffs, bpffs::is_bpffs(&global.bpffs).unwrap_or(false)),
         sockets(cgroup::root(), read("/proc/sys/kernel/osrelease").trim()),
         tcx(supports_tcx()),
-        kube_proxy(&running("kube-proxy")),
+        process(&running("kube-proxy")),
+        leftovers(Leftovers::find(), kube_proxy::has_legacy_rules()),
     ];
     match global.output {
         Format::Json => output::json(&rows)?,
@@ -167,13 +169,46 @@ fn tcx(supported: anyhow::Result<bool>) -> Row {
     }
 }
 
-fn kube_proxy(pids: &[u32]) -> Row {
+fn process(pids: &[u32]) -> Row {
     if pids.is_empty() {
         return Row::ok("kube-proxy", "not running");
     }
     let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    let advice = "stop it when the agent runs, then remove its rules: kube-proxy --cleanup";
+    let advice = "stop it when the agent runs, then remove its rules: \
+                  waggle migrate --cleanup-kube-proxy";
     Row::warn("kube-proxy", format!("running: pid {pids}"), advice)
+}
+
+/// What kube-proxy has written, whether or not it can be seen to run: in a pod only the pod's processes
+/// can.
+fn leftovers(found: anyhow::Result<Leftovers>, legacy: bool) -> Row {
+    const CHECK: &str = "kube-proxy rules";
+    match found {
+        Err(error) => Row::warn(CHECK, format!("unknown: {error:#}"), "run the check as root"),
+        Ok(found) if !found.is_empty() => {
+            let advice = "the agent leaves connections to them that are there already; when \
+                          kube-proxy is stopped, remove them: waggle migrate --cleanup-kube-proxy";
+            Row::warn(CHECK, summary(&found), advice)
+        }
+        Ok(_) if legacy => {
+            let advice = "its rules cannot be read here: if kube-proxy used it, run the agent with \
+                          --takeover=on, then kube-proxy --cleanup";
+            Row::warn(CHECK, "iptables-legacy has a table nat", advice)
+        }
+        Ok(_) => Row::ok(CHECK, "none"),
+    }
+}
+
+fn summary(found: &Leftovers) -> String {
+    let Leftovers { tables, chains, jumps, sets, interface } = found;
+    let counts = [
+        (jumps.len() + chains.len(), "rules and chains of iptables"),
+        (tables.len(), "tables of nftables"),
+        (sets.len(), "IP sets"),
+        (usize::from(*interface), "interface kube-ipvs0"),
+    ];
+    let there = counts.iter().filter(|(count, _)| *count > 0);
+    there.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 fn running(name: &str) -> Vec<u32> {
@@ -232,9 +267,22 @@ mod tests {
         check(&tcx(Ok(false)), Status::Warn, "not supported");
         check(&tcx(Err(anyhow::anyhow!("denied"))), Status::Warn, "unknown: denied");
         check(&bpf_file_system(Path::new("/bpf"), false), Status::Warn, "not mounted");
-        check(&kube_proxy(&[7, 8]), Status::Warn, "running: pid 7, 8");
-        check(&kube_proxy(&[]), Status::Ok, "not running");
+        check(&process(&[7, 8]), Status::Warn, "running: pid 7, 8");
+        check(&process(&[]), Status::Ok, "not running");
         check(&btf(false), Status::Fail, "none");
+    }
+
+    #[test]
+    fn rules_of_kube_proxy_are_counted_and_those_that_cannot_be_read_are_told() {
+        let found = |sets: &[&str], interface| {
+            let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+            Ok(Leftovers { sets, interface, ..Leftovers::default() })
+        };
+        check(&leftovers(found(&[], false), false), Status::Ok, "none");
+        check(&leftovers(found(&[], false), true), Status::Warn, "iptables-legacy has a table nat");
+        let all = "2 IP sets, 1 interface kube-ipvs0";
+        check(&leftovers(found(&["a", "b"], true), true), Status::Warn, all);
+        check(&leftovers(Err(anyhow::anyhow!("no")), false), Status::Warn, "unknown: no");
     }
 
     #[test]

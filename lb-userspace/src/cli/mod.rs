@@ -9,6 +9,7 @@ mod detect;
 mod inspect;
 mod layers;
 mod log;
+mod migrate;
 mod output;
 mod run;
 mod sockets;
@@ -23,6 +24,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 pub use inspect::FlowsArgs;
+pub use migrate::MigrateArgs;
 pub use output::Format;
 pub use run::RunArgs;
 pub use trace::TraceArgs;
@@ -74,6 +76,9 @@ enum Command {
     /// Take down everything the agent has attached and pinned
     #[command(after_help = cleanup::HELP)]
     Cleanup,
+    /// Remove what kube-proxy has left on this node
+    #[command(after_help = migrate::HELP)]
+    Migrate(MigrateArgs),
     /// List services, their frontends and how many of their backends serve
     Services,
     /// List flows: client, frontend, backend
@@ -95,6 +100,7 @@ impl Cli {
             Command::Run(args) => run::run(&global, *args, &ignored),
             Command::Check => check::run(&global),
             Command::Cleanup => cleanup::run(&global),
+            Command::Migrate(args) => migrate::run(&global, &args),
             Command::Services => inspect::services(&global),
             Command::Flows(args) => inspect::flows(&global, &args),
             Command::Trace(args) => trace::run(&global, &args),

@@ -16,7 +16,7 @@ use super::output::{self, Format};
 use super::sockets::SocketArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
-use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, VipEcho};
+use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, Takeover, VipEcho};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
 use crate::netlink::InterfaceFilter;
@@ -98,6 +98,10 @@ pub struct RunArgs {
     /// as unreachable, or dropped. A reply says nothing of the Service
     #[arg(long, value_name = "WHAT", default_value = "answer")]
     vip_echo: VipEcho,
+    /// Whether TCP connections that are there already are left to kube-proxy's rules: until the agent
+    /// starts again without them; auto sees all rules but those of iptables-legacy
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    takeover: Takeover,
     /// How programs are attached
     #[arg(long, value_name = "HOW", default_value = "auto")]
     attach: Choice,
@@ -171,6 +175,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
         sockets: args.sockets.settings(),
+        takeover: args.takeover,
         attach: args.attach,
         order: args.tcx_order,
         metrics: args.metrics_bind_address,
@@ -319,6 +324,19 @@ mod tests {
             assert_eq!(parse(line).unwrap().globals().vip_echo, value, "{line}");
         }
         refused("--vip-echo no", "--vip-echo");
+    }
+
+    #[test]
+    fn the_takeover_flag_reaches_the_programs() {
+        for (line, takeover, takes_over) in [
+            ("", Takeover::Auto, false),
+            ("--takeover on", Takeover::On, true),
+            ("--takeover off", Takeover::Off, false),
+        ] {
+            let config = parse(line).unwrap();
+            assert_eq!((config.takeover, config.globals().takes_over), (takeover, takes_over));
+        }
+        refused("--takeover yes", "--takeover");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct Globals {
     pub masquerade_ports: PortRange,
     /// One of [`settings::echo`].
     pub vip_echo: u32,
+    /// Whether connections may be there that kube-proxy has translated.
+    pub takes_over: bool,
     /// Whether sockets of every network namespace are translated.
     pub all_sockets: bool,
     /// The cookie of the network namespace whose sockets are, if not.
@@ -109,6 +111,8 @@ impl Datapath {
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
         loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
+        let takes_over = u32::from(globals.takes_over);
+        loader.override_global(settings::TAKEOVER, &takes_over, true);
         let all_sockets = u32::from(globals.all_sockets);
         loader.override_global(settings::SOCKET_LB, &all_sockets, true);
         loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);

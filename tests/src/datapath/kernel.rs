@@ -57,6 +57,8 @@ pub struct Globals {
     pub masquerade_ports: u32,
     /// [`settings::VIP_ECHO`]; by default they are answered.
     pub vip_echo: u32,
+    /// [`settings::TAKEOVER`]; by default nobody was here before.
+    pub takes_over: bool,
 }
 
 impl Default for Globals {
@@ -69,8 +71,8 @@ impl Globals {
     /// Those of `tables`.
     #[must_use]
     pub fn of(tables: &MemoryTables) -> Self {
-        let MemoryTables { masquerade, masquerade_ports, vip_echo, .. } = *tables;
-        Self { masquerade, masquerade_ports, vip_echo }
+        let MemoryTables { masquerade, masquerade_ports, vip_echo, takes_over, .. } = *tables;
+        Self { masquerade, masquerade_ports, vip_echo, takes_over }
     }
 }
 
@@ -100,6 +102,8 @@ impl Kernel {
         loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
         loader.override_global(settings::MASQUERADE_PORTS, &globals.masquerade_ports, true);
         loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
+        let takes_over = u32::from(globals.takes_over);
+        loader.override_global(settings::TAKEOVER, &takes_over, true);
         loader.override_global(settings::SOCKET_LB, &1_u32, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }

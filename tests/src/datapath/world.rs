@@ -155,6 +155,13 @@ impl World {
         self
     }
 
+    /// Leaves connections alone that may have begun before us.
+    #[must_use]
+    pub fn takes_over(mut self) -> Self {
+        self.tables.takes_over = true;
+        self
+    }
+
     /// Limits each flow table to `entries`.
     #[must_use]
     pub fn flow_capacity(mut self, entries: usize) -> Self {
