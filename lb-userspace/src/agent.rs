@@ -345,7 +345,8 @@ pub(crate) async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result
     let (requests, watches) = (metrics.requests.clone(), Watches::of_cluster());
     let observer = Arc::new(move |asked| requests.count(asked));
     let server = config.api_server.clone();
-    let client = sources::kube::client(file, server, observer, &watches).await?;
+    let kubelet = config.kubelet_kubeconfig.as_deref();
+    let client = sources::kube::client(file, server, kubelet, observer, &watches).await?;
     Ok(cluster(client, watches, config))
 }
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub source: Source,
     /// Where the API server is, whatever the source says.
     pub api_server: Option<Uri>,
+    /// The kubeconfig of the node's kubelet, if it is at no usual place.
+    pub kubelet_kubeconfig: Option<PathBuf>,
     /// Only Services with this value of the label `service.kubernetes.io/service-proxy-name` are
     /// ours; `None`: only those without the label.
     pub service_proxy_name: Option<Arc<str>>,

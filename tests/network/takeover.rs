@@ -61,7 +61,7 @@ fn nftables(family: &str, vip: SocketAddr, backend: SocketAddr) -> String {
 /// A node with kube-proxy's rules and no agent yet. Fields are dropped in their order.
 struct World {
     agent: Option<Agent>,
-    servers: Vec<Server>,
+    _servers: [Server; 2],
     pod: Pod,
     node: Node,
     manifests: Manifests,
@@ -77,7 +77,7 @@ impl World {
     fn new(rules: Rules) -> Self {
         let lab = Lab::new();
         let node = lab.node(Topology::Routed);
-        let servers: Vec<_> = [THEIRS, OURS].map(|name| Server::start(&node, name)).into();
+        let servers = [THEIRS, OURS].map(|name| Server::start(&node, name));
         let pod = node.pod("client");
         for ((family, vip), backend) in
             ["ip", "ip6"].into_iter().zip(cluster_ips()).zip(servers[0].sockets())
@@ -88,7 +88,7 @@ impl World {
         let [v4, v6] = slices("default/web", &servers[1..]);
         manifests.write("node.yaml", &[node_object(&node)]);
         manifests.write("web.yaml", &[web().object(), v4.object(), v6.object()]);
-        Self { agent: None, servers, pod, node, manifests, bpffs, _lab: lab }
+        Self { agent: None, _servers: servers, pod, node, manifests, bpffs, _lab: lab }
     }
 
     /// Starts the agent and waits until new connections are its own.

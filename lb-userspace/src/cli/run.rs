@@ -56,6 +56,10 @@ pub struct RunArgs {
     /// Where the API server is, instead of where the kubeconfig or the pod's environment says
     #[arg(long, value_name = "URL", alias = "master", value_parser = api_server)]
     api_server: Option<Uri>,
+    /// Where the kubelet of this node has its kubeconfig, which tells where the API server is if its
+    /// in-cluster address does not answer [default: where kubeadm, k3s and others put it]
+    #[arg(long, value_name = "FILE")]
+    kubelet_kubeconfig: Option<PathBuf>,
     /// The name of this node in the cluster, also in the environment variable `NODE_NAME`
     /// [default: the host name]
     #[arg(long, value_name = "NAME", alias = "hostname-override", value_parser = node_name)]
@@ -159,6 +163,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         sysctls: global.sysctls.clone(),
         source: source(args.manifests, args.kubeconfig),
         api_server: args.api_server,
+        kubelet_kubeconfig: args.kubelet_kubeconfig,
         service_proxy_name: args.service_proxy_name.map(Into::into),
         node_name: args.node_name.map_or_else(host_name, Ok)?,
         plan: plan::Settings {
@@ -267,11 +272,12 @@ mod tests {
     #[test]
     fn flags_reach_their_settings() {
         let config = parse(
-            "--manifests m --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
+            "--manifests m --kubelet-kubeconfig k --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
              --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address= --healthz-bind-address ::1 --service-metrics 7",
         )
         .unwrap();
         assert_eq!(config.source, Source::Manifests("m".into()));
+        assert_eq!(config.kubelet_kubeconfig, Some("k".into()));
         assert_eq!(config.node_name, "n");
         assert_eq!(config.service_proxy_name.as_deref(), Some("my-bees.v1"));
         assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });

@@ -18,7 +18,7 @@ table ip filter {
   chain KUBE-FIREWALL { ip saddr 127.0.0.0/8 drop; }
   chain INPUT { type filter hook input priority filter; counter jump KUBE-FIREWALL; }
 }
-table inet mine { chain KUBE-SERVICES { } }";
+table inet mine { chain KUBE-SERVICES { }; }";
 
 /// As iptables over nf_tables writes what kube-proxy asks it for.
 const IPTABLES: &str = "\
@@ -35,10 +35,13 @@ table ip filter {
   chain KUBE-FORWARD { ct state invalid drop; }
   chain INPUT { counter jump KUBE-FORWARD; }
 }
-table ip mangle { chain KUBE-PROXY-CANARY { } }";
+table ip mangle { chain KUBE-PROXY-CANARY { }; }";
 
 const NFTABLES: &str = "\
-table ip6 kube-proxy { chain services { } ; chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; } }
+table ip6 kube-proxy {
+  chain services { }
+  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
+}
 table ip kube-proxy { }";
 
 #[track_caller]
@@ -117,7 +120,7 @@ fn thousands_of_chains_go() {
 #[test]
 fn the_interface_of_the_mode_ipvs_goes() {
     in_namespace(|| {
-        crate::netlink::namespace::command("ip link add kube-ipvs0 type dummy");
+        crate::netlink::namespace::command("ip link add kube-ipvs0 type bridge");
         let found = Leftovers { interface: true, ..Leftovers::default() };
         remove(&found);
         assert!(!crate::netlink::namespace::command("ip -o link").contains("kube-ipvs0"));
@@ -128,7 +131,7 @@ fn the_interface_of_the_mode_ipvs_goes() {
 #[test]
 fn a_chain_that_others_use_stays_and_is_an_error() {
     in_namespace(|| {
-        nft("table ip nat { chain KUBE-MARK-MASQ { }; chain MINE { jump KUBE-MARK-MASQ; } }");
+        nft("table ip nat { chain KUBE-MARK-MASQ { }; chain MINE { jump KUBE-MARK-MASQ; }; }");
         let found = Leftovers::find().unwrap();
         assert_eq!(found.lines(), ["chain ip nat KUBE-MARK-MASQ"]);
         assert!(found.jumps.is_empty());

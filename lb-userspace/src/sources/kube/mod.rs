@@ -12,9 +12,11 @@
 pub mod events;
 mod guarded;
 pub mod requests;
+mod server;
 #[cfg(test)]
 mod tests;
 
+use std::env;
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
@@ -54,11 +56,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const BEFORE_NEXT_VERSION: Duration = Duration::from_mins(10);
 
 /// A client for the cluster that `kubeconfig` names; without it, for the one that the environment
-/// or the Pod's service account names. `server` is where it is, if that is not where they say.
-/// Nothing is sent yet; `observer` will be told of what is, and `watches` of what is answered.
+/// or the Pod's service account names. `server` is where it is, if that is not where they say; in a Pod it
+/// may also be where the kubelet's own kubeconfig says, at `kubelet` or a usual place (see [`server`]).
+/// Nothing is asked yet; `observer` will be told of what is, and `watches` of what is answered.
 pub async fn client(
     kubeconfig: Option<&Path>,
     server: Option<Uri>,
+    kubelet: Option<&Path>,
     observer: Observer,
     watches: &Watches,
 ) -> anyhow::Result<Client> {
@@ -74,6 +78,8 @@ pub async fn client(
     };
     if let Some(server) = server {
         config.cluster_url = server;
+    } else if kubeconfig.is_none() && env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        config.cluster_url = server::choose(config.cluster_url, kubelet).await;
     }
     // Watches have a backoff of their own, which tells what it waits for. The client's would ask for
     // a version that is not there for minutes, and say nothing.

@@ -277,7 +277,8 @@ fn a_watch_begins_anew_when_its_version_is_gone_or_not_there_yet() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_kubeconfig_that_does_not_exist_is_named() {
     let nowhere = Some(Path::new("/nonexistent/kubeconfig"));
-    let error = client(nowhere, None, Arc::new(|_| {}), &Watches::default()).await.err().unwrap();
+    let error =
+        client(nowhere, None, None, Arc::new(|_| {}), &Watches::default()).await.err().unwrap();
     let expected = "read the kubeconfig /nonexistent/kubeconfig: No such file or directory";
     assert!(error.to_string().starts_with(expected), "{error}");
 }
