@@ -41,6 +41,7 @@ use crate::serve::{BindAddress, Server, Trouble, status};
 use crate::sources;
 use crate::sources::watches::Watches;
 use crate::store::Event;
+use crate::terminate::{Terminator, Wake};
 
 /// The shortest time between two passes: the first change of a burst is written at once, the rest
 /// of it together.
@@ -61,6 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let network = netlink::follow(stop.clone()).await?;
     let metrics = Metrics::new(config.service_metrics);
     collect_flows(&config, &metrics)?;
+    let terminator = terminate_sockets(&config, &metrics)?;
     let Sourced { events, complaints, watches, task } = source(&config, &metrics).await?;
     let servers = Servers { config: &config, metrics: &metrics, complaints: &complaints, stop };
     let health = servers.start(watches)?;
@@ -76,6 +78,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics,
         health,
         checks,
+        terminator,
         interfaces: config.interfaces,
         start: Instant::now(),
         due: None,
@@ -100,6 +103,7 @@ struct Agent {
     metrics: Metrics,
     health: Health,
     checks: Checks,
+    terminator: Wake,
     interfaces: InterfaceFilter,
     start: Instant,
     /// When the next pass is, if there is something to do.
@@ -160,6 +164,9 @@ impl Agent {
     fn pass(&mut self) {
         let began = Instant::now();
         let pause = self.reconciler.pass(self.start.elapsed());
+        if self.reconciler.take_stopped() {
+            self.terminator.wake();
+        }
         if self.reconciler.planner().is_synced() {
             self.metrics.passed(began.elapsed(), pause.is_none());
             self.tell_health();
@@ -317,6 +324,17 @@ fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
         metrics.services.walked(walk, |id| names.get(id));
     };
     collector.start(show).context("start the thread for flows")
+}
+
+/// Ends sockets whose backend is gone, beside everything else.
+fn terminate_sockets(config: &Config, metrics: &Metrics) -> anyhow::Result<Wake> {
+    let maps = Pins::new(&config.bpffs).maps();
+    let own = sockets::own_netns()?;
+    let terminator = Terminator::from_pins(&maps, own, config.terminate.clone());
+    let metrics = metrics.clone();
+    let show = move |protocol| metrics.destroyed(protocol);
+    let terminator = terminator.context("open the sockets")?;
+    terminator.start(show).context("start the thread for sockets")
 }
 
 type SourceTask = JoinHandle<anyhow::Result<()>>;

@@ -18,6 +18,7 @@ use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
 use crate::serve::BindAddress;
+use crate::terminate;
 
 /// The port of `/healthz` where only an address was given, as in kube-proxy.
 pub const HEALTHZ_PORT: u16 = 10_256;
@@ -62,6 +63,8 @@ pub struct Config {
     pub sockets: sockets::Settings,
     /// Whether connections of kube-proxy are left to it.
     pub takeover: Takeover,
+    /// What becomes of sockets whose backend is gone.
+    pub terminate: terminate::Settings,
     /// How programs are attached.
     pub attach: Choice,
     /// Our place among other programs.

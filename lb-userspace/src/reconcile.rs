@@ -161,6 +161,11 @@ impl<M: Maps> Reconciler<M> {
         self.progress.expect(triggers);
     }
 
+    /// Whether some backend has stopped serving, or has gone, since the last call.
+    pub fn take_stopped(&mut self) -> bool {
+        self.tables.take_stopped()
+    }
+
     /// What the log has been told of objects of the API, for others who want to tell it too.
     pub fn take_told(&mut self) -> Vec<Rejection> {
         std::mem::take(&mut self.told)

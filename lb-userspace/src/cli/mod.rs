@@ -13,6 +13,7 @@ mod migrate;
 mod output;
 mod run;
 mod sockets;
+mod terminate;
 mod timeouts;
 mod trace;
 mod version;

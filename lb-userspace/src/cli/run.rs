@@ -14,6 +14,7 @@ use super::detect::DetectArgs;
 use super::log::LogArgs;
 use super::output::{self, Format};
 use super::sockets::SocketArgs;
+use super::terminate::TerminateArgs;
 use super::timeouts::TimeoutArgs;
 use super::{Global, runtime};
 use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, Takeover, VipEcho};
@@ -128,6 +129,8 @@ pub struct RunArgs {
     #[command(flatten)]
     sockets: SocketArgs,
     #[command(flatten)]
+    terminate: TerminateArgs,
+    #[command(flatten)]
     timeouts: TimeoutArgs,
     #[command(flatten)]
     capacities: CapacityArgs,
@@ -179,6 +182,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         reserve_ports: args.reserve_ports,
         vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
+        terminate: args.terminate.settings(),
         sockets: args.sockets.settings(),
         takeover: args.takeover,
         attach: args.attach,
@@ -236,6 +240,7 @@ mod tests {
     use crate::cli::{Command, layers};
     use crate::datapath::sockets::{self, SocketLb};
     use crate::maps::Capacities;
+    use crate::terminate::{Settings, TerminateTcp};
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
         let words = ["waggle", "run"].into_iter().chain(line.split_whitespace());
@@ -355,10 +360,20 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_of_termination_reach_their_settings() {
+        let settings = |line| parse(line).unwrap().terminate;
+        let expected = Settings { tcp: TerminateTcp::Never, netns_dir: "/run/netns".into() };
+        assert_eq!(settings(""), expected);
+        let expected = Settings { tcp: TerminateTcp::Removed, netns_dir: "n".into() };
+        assert_eq!(settings("--terminate-tcp removed --netns-dir n"), expected);
+    }
+
+    #[test]
     fn what_cannot_be_is_a_usage_error() {
         refused("--manifests m --kubeconfig k", "cannot be used with");
         refused("--masquerade no", "--masquerade");
         refused("--socket-lb some", "--socket-lb");
+        refused("--terminate-tcp terminating", "--terminate-tcp");
         refused("--masquerade-ports 80-90", "begin at 1024");
         refused("--max-flows 1", "--max-flows");
         refused("--max-services 99999999999", "--max-services");

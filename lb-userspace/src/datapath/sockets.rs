@@ -86,7 +86,8 @@ pub fn detach(pins: &Pins) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// The cookie of the network namespace that the agent is in.
+/// The cookie of the network namespace that the calling thread is in: the agent's, unless it has
+/// entered another.
 pub fn own_netns() -> anyhow::Result<u64> {
     sys::netns_cookie().context("ask for the cookie of this network namespace (kernel 5.14)")
 }

@@ -53,7 +53,7 @@ pub(super) fn update_link(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()>
 /// The cookie of the network namespace of the calling thread: a number that no other namespace gets
 /// until the machine boots again.
 pub(super) fn netns_cookie() -> io::Result<u64> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
     let mut cookie = 0_u64;
     let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or_default();
     let value = from_mut(&mut cookie).cast();

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 pub(crate) mod namespace;
 pub mod rule;
+pub(crate) mod sock_diag;
 pub mod source;
 pub mod watch;
 

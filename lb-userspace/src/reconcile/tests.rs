@@ -340,3 +340,30 @@ fn pauses_grow_up_to_a_limit_and_start_anew_after_success() {
     assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
     assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
 }
+
+#[test]
+fn it_is_told_once_when_a_backend_stops_serving_or_goes_and_never_when_one_comes() {
+    let mut reconciler = reconciler(Fake::default());
+    let mut stopped = |change: &dyn Fn(&mut Reconciler<Fake>)| {
+        change(&mut reconciler);
+        settle(&mut reconciler);
+        let told = [reconciler.take_stopped(), reconciler.take_stopped()];
+        assert!(!told[1], "told once");
+        told[0]
+    };
+    let ending = |reconciler: &mut Reconciler<Fake>| {
+        let (name, outcome) = slice("a", "10.1.0.1");
+        let Outcome::Usable(mut slice, _) = outcome else { unreachable!() };
+        slice.endpoints[0].ready = false;
+        slice.endpoints[0].serving = false;
+        slice.endpoints[0].terminating = true;
+        let slices = vec![(name, Outcome::Usable(slice, vec![]))];
+        reconciler.planner().apply(Event::Slices(Update::Replace(slices)));
+    };
+    assert!(!stopped(&|it| list(it, &["a"])));
+    assert!(!stopped(&|it| list(it, &["a", "b"])), "one comes");
+    assert!(stopped(&|it| list(it, &["a"])), "one goes");
+    assert!(stopped(&ending), "one serves no more");
+    assert!(!stopped(&ending), "it did not serve");
+    assert!(!stopped(&|it| list(it, &["a"])), "it serves again");
+}

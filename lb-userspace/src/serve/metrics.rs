@@ -77,6 +77,7 @@ pub struct Metrics {
     flow_entries_healed: Family<Label, Counter>,
     flows_ended: Family<Label, Counter>,
     flow_walk: Family<Label, Seconds>,
+    sockets_destroyed: Family<Label, Counter>,
 }
 
 /// Where that is read which nobody tells.
@@ -115,7 +116,11 @@ impl Metrics {
             flow_entries_healed: Family::default(),
             flows_ended: Family::default(),
             flow_walk: Family::default(),
+            sockets_destroyed: Family::default(),
         };
+        for protocol in ["tcp", "udp"] {
+            drop(new.sockets_destroyed.get_or_create(&[("protocol", protocol)]));
+        }
         for result in ["done", "retry"] {
             drop(new.passes.get_or_create(&[("result", result)]));
         }
@@ -178,6 +183,11 @@ impl Metrics {
     #[must_use]
     pub fn deaf(&self, server: &'static str) -> Gauge {
         self.deaf.get_or_create_owned(&[("server", server)])
+    }
+
+    /// A socket of this protocol was destroyed: its backend is gone.
+    pub fn destroyed(&self, protocol: &'static str) {
+        self.sockets_destroyed.get_or_create(&[("protocol", protocol)]).inc();
     }
 
     /// Shows what this walk through the flows has met, and adds what it has removed.
@@ -257,6 +267,8 @@ impl Metrics {
         registry.register("flows_ended", help, self.flows_ended.clone());
         let help = "How long the last walk through the flows took, pauses left out";
         registry.register_with_unit("flow_walk", help, Unit::Seconds, self.flow_walk.clone());
+        let help = "Sockets that were destroyed because their backend serves no more";
+        registry.register("sockets_destroyed", help, self.sockets_destroyed.clone());
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Tables {
     slots: Arena,
     /// What [`Tables::prune`] clears; the last one first.
     debris: Vec<Debris>,
+    /// Some backend has stopped serving, or has gone, since this was asked last.
+    stopped: bool,
 }
 
 /// Something that a restart found and nobody can own.
@@ -97,6 +99,7 @@ impl Tables {
             backend_ids: PerFamily::new(|_| BackendIds::new(capacities.backends)),
             slots: Arena::new(capacities.slots),
             debris: Vec::new(),
+            stopped: false,
         }
     }
 
@@ -158,6 +161,11 @@ impl Tables {
         written.is_some_and(|written| written.lists.iter().any(|lists| !lists.slots.is_empty()))
     }
 
+    /// Whether some backend has stopped serving, or has gone, since the last call.
+    pub fn take_stopped(&mut self) -> bool {
+        std::mem::take(&mut self.stopped)
+    }
+
     /// The id of a service, if it has one.
     #[must_use]
     pub fn service_id(&self, key: &ServiceKey) -> Option<ServiceId> {
@@ -204,6 +212,7 @@ impl Tables {
         room: &Room,
         now: Duration,
     ) -> Result<(), MapError> {
+        self.stopped |= written.stops(plan);
         written.put_backends(maps, plan)?;
         for span in written.publish(maps, room.lists, room.cluster, plan)? {
             self.slots.give_back(span, now);
@@ -368,30 +377,10 @@ impl Tables {
             outcome = member.state.clear(maps, &Write::FreeBackend(family, member.id));
             if outcome.is_ok() {
                 ids.give_back(member.id, now);
+                self.stopped = true;
             }
             outcome.is_err()
         });
         outcome
-    }
-
-    fn clear_debris<M: Maps>(&mut self, maps: &mut M, now: Duration) -> Result<(), MapError> {
-        for family in [Family::V4, Family::V6] {
-            self.frontends[family].clear_nobodys(maps)?;
-        }
-        while let Some(debris) = self.debris.last() {
-            maps.apply(&debris.write)?;
-            match self.debris.pop().map(|debris| debris.frees) {
-                Some(Frees::Slots(spans)) => {
-                    for span in spans {
-                        self.slots.give_back(span, now);
-                    }
-                }
-                Some(Frees::Backend(family, id)) => self.backend_ids[family].give_back(id, now),
-                Some(Frees::Service(id)) => self.service_ids.give_back(id, now),
-                Some(Frees::SourceRange(family)) => self.source_ranges[family] -= 1,
-                Some(Frees::Nothing) | None => {}
-            }
-        }
-        Ok(())
     }
 }

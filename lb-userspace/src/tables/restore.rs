@@ -5,6 +5,7 @@
 //! are taken.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use lb_common::abi::service::SlotRange;
 use lb_common::net::Family;
@@ -16,8 +17,8 @@ use super::surroundings::Around;
 use super::written::{Lists, Member, Written};
 use super::{Debris, Frees, Tables};
 use crate::maps::{
-    BackendEntry, BackendId, Capacities, FrontendEntry, ServiceId, ServiceState, Snapshot, Write,
-    is_of,
+    BackendEntry, BackendId, Capacities, FrontendEntry, MapError, Maps, ServiceId, ServiceState,
+    Snapshot, Write, is_of,
 };
 use crate::model::{NamespacedName, Protocol, ServicePortName};
 use crate::plan::{BackendState, FrontendUse, ServiceKey};
@@ -43,6 +44,35 @@ impl Tables {
         tables.debris.sort_by_key(|debris| rank(&debris.write));
         tables.services = found.into_values().collect();
         tables
+    }
+
+    /// Clears what nobody owns.
+    pub(super) fn clear_debris<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        now: Duration,
+    ) -> Result<(), MapError> {
+        for family in [Family::V4, Family::V6] {
+            self.frontends[family].clear_nobodys(maps)?;
+        }
+        while let Some(debris) = self.debris.last() {
+            maps.apply(&debris.write)?;
+            match self.debris.pop().map(|debris| debris.frees) {
+                Some(Frees::Slots(spans)) => {
+                    for span in spans {
+                        self.slots.give_back(span, now);
+                    }
+                }
+                Some(Frees::Backend(family, id)) => {
+                    self.backend_ids[family].give_back(id, now);
+                    self.stopped = true;
+                }
+                Some(Frees::Service(id)) => self.service_ids.give_back(id, now),
+                Some(Frees::SourceRange(family)) => self.source_ranges[family] -= 1,
+                Some(Frees::Nothing) | None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Services in use with a name of their own; every other id that anything names is debris.

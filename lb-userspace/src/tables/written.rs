@@ -101,6 +101,18 @@ impl Written {
         Ok(outdated.into_iter().map(|lists| lists.span).collect())
     }
 
+    /// Whether a member that may serve does not under `plan`.
+    pub(super) fn stops(&self, plan: &ServicePlan) -> bool {
+        self.members.iter().any(|member| {
+            let serves = match member.state {
+                State::Is(state) => state.serving,
+                State::Unknown => true,
+                State::Absent => false,
+            };
+            serves && plan.backends.get(&member.address).is_some_and(|state| !state.serving)
+        })
+    }
+
     /// Describes the backends of `plan`; all of them must be members.
     pub(super) fn put_backends<M: Maps>(
         &mut self,

@@ -14,6 +14,7 @@ mod lifecycle;
 mod neighbours;
 mod refusals;
 mod services;
+mod stale;
 mod table;
 
 #[track_caller]

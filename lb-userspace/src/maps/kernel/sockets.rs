@@ -4,17 +4,20 @@ use std::path::Path;
 
 use aya::Pod;
 use aya::maps::MapData;
+use lb_common::abi::backend::Backend;
 use lb_common::abi::socket::{Role, Socket, SocketKey, whole};
 use lb_common::net::Address;
 
 use super::super::batch::Batches;
-use super::access::refused;
-use crate::maps::{MapError, sockets_map};
+use super::super::mmap::MappedArray;
+use super::access::{mapped, refused};
+use crate::maps::{MapError, backends_map, sockets_map};
 
 /// The sockets of one family, which come and go while they are looked at.
 #[derive(Debug)]
 pub struct KernelSockets<A> {
     batches: Batches<SocketKey<A>, Socket<A>>,
+    backends: MappedArray<Backend<A>>,
 }
 
 /// A socket that sends to a backend.
@@ -35,6 +38,7 @@ impl<A: Address> KernelSockets<A>
 where
     SocketKey<A>: Pod,
     Socket<A>: Pod,
+    Backend<A>: Pod,
 {
     /// Those that are pinned in `directory`.
     pub fn from_pins(directory: &Path) -> Result<Self, MapError> {
@@ -42,13 +46,16 @@ where
         let data = MapData::from_pin(directory.join(name)).map_err(refused(name))?;
         let batches =
             Batches::new(&data).map_err(|source| MapError::Kernel { map: name, source })?;
-        Ok(Self { batches })
+        let mut open = |name: &str| MapData::from_pin(directory.join(name));
+        let backends = mapped(&mut open, backends_map(A::FAMILY))?;
+        Ok(Self { batches, backends })
     }
 
-    /// The sockets whose entries are wanted, one row for each address that a socket has dialled.
+    /// The sockets whose entries are wanted, given what is now at their backends' ids; one row for
+    /// each address that a socket has dialled.
     pub fn holders(
         &mut self,
-        is_wanted: impl Fn(&Socket<A>) -> bool,
+        is_wanted: impl Fn(&Socket<A>, &Backend<A>) -> bool,
     ) -> Result<Vec<Holder<A>>, MapError> {
         let map = sockets_map(A::FAMILY);
         let mut holders = Vec::new();
@@ -56,7 +63,11 @@ where
             self.batches.next().map_err(|source| MapError::Kernel { map, source })?
         {
             let rows = entries.iter().filter_map(|(key, socket)| holder(key, *socket));
-            holders.extend(rows.filter(|row| is_wanted(&row.socket)));
+            // The backend is read after its holder: a new one is described before anybody holds it.
+            holders.extend(rows.filter(|row| {
+                let backend = self.backends.load(row.socket.backend);
+                backend.is_some_and(|backend| is_wanted(&row.socket, &backend))
+            }));
         }
         Ok(holders)
     }

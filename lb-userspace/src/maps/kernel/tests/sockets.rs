@@ -27,7 +27,7 @@ fn the_sockets_that_hold_a_backend_are_found() {
     }
     let mut table = KernelSockets::<Addr4>::from_pins(&object.maps()).unwrap();
     for backend in [2, 3] {
-        let mut holders = table.holders(|it| it.backend == backend).unwrap();
+        let mut holders = table.holders(|it, _| it.backend == backend).unwrap();
         holders.sort_by_key(|holder| holder.cookie);
         assert_eq!(holders.len(), 250);
         assert!(holders.iter().all(|it| it.is_connected == (backend == 2)));
