@@ -3,6 +3,8 @@
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
 
+mod drift;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,7 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let checks = servers.checks(&health);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
-        _hold: hold,
+        watch: drift::Watch::new(&config, hold),
         attacher,
         reconciler,
         network,
@@ -92,8 +94,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 struct Agent {
-    /// Nobody else writes what is pinned.
-    _hold: Hold,
+    watch: drift::Watch,
     attacher: Attacher,
     reconciler: Reconciler<KernelMaps>,
     network: watch::Receiver<Arc<Network>>,
@@ -115,7 +116,7 @@ impl Agent {
     async fn work(&mut self) -> anyhow::Result<()> {
         self.take_in_network().await;
         loop {
-            let due = self.due;
+            let (due, check) = (self.due, self.watch.due());
             tokio::select! {
                 changed = self.network.changed() => {
                     changed.context("follow the network")?;
@@ -123,17 +124,22 @@ impl Agent {
                 }
                 Some(event) = self.events.recv() => self.take_in(event),
                 () = sleep_until(due.unwrap_or(self.start)), if due.is_some() => self.pass(),
+                () = sleep_until(check) => self.check().await,
             }
         }
     }
 
     async fn take_in_network(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
+        self.attach(&network).await;
+        self.reconciler.planner().set_network(network);
+        self.schedule();
+    }
+
+    async fn attach(&mut self, network: &Network) {
         let targets = netlink::targets(&network.interfaces, &self.interfaces);
         self.attacher.sync(&targets).await;
         self.show_interfaces(&targets);
-        self.reconciler.planner().set_network(network);
-        self.schedule();
     }
 
     /// Takes in all events that wait, so that they end up in one pass.
@@ -173,6 +179,7 @@ impl Agent {
         }
         self.tell();
         let now = Instant::now();
+        self.watch.passed(now, pause.is_none());
         self.last_pass = Some(now);
         self.due = pause.map(|pause| now + pause);
     }
@@ -245,11 +252,12 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
 /// Without them packets are translated, but processes of this node reach no Service.
 fn attach_sockets(config: &Config, attacher: &mut Attacher) {
     let pins = Pins::new(&config.bpffs);
-    if let Err(error) = sockets::sync(attacher.datapath(), &pins, &config.sockets) {
-        tracing::error!(
+    match sockets::sync(attacher.datapath(), &pins, &config.sockets) {
+        Ok(_) => tracing::info!(whose = ?config.sockets.whose, "attached to sockets"),
+        Err(error) => tracing::error!(
             "processes of this node do not reach Services: {error:#}; `waggle check` tells what is \
              missing, --socket-lb=off does without"
-        );
+        ),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Uri;
 use lb_common::abi::settings::{echo, masquerade};
@@ -69,6 +70,8 @@ pub struct Config {
     pub attach: Choice,
     /// Our place among other programs.
     pub order: Order,
+    /// How often what is in the kernel is compared with what should be there.
+    pub drift_interval: Duration,
     /// Where metrics are served.
     pub metrics: BindAddress,
     /// Where the agent tells how it is.

@@ -26,7 +26,7 @@ use crate::maps::{MapError, Maps, PerFamily, ReadBack};
 use crate::model::{Kind, Problem, Rejection, Subject};
 use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
 use crate::store::{Triggers, is_api_server};
-use crate::tables::{Tables, Usage};
+use crate::tables::{Drift, Tables, Usage};
 
 /// The pause after a first failure; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -101,6 +101,22 @@ impl<M: Maps + ReadBack> Reconciler<M> {
             progress,
             failures: 0,
         })
+    }
+}
+
+impl<M: Maps + ReadBack> Reconciler<M> {
+    /// Reads the maps back and compares them with what was written; the next pass repairs what
+    /// differs (I6). Says nothing while the maps are not expected to be as planned anyway.
+    pub fn compare(&mut self) -> Result<Drift, MapError> {
+        if !matches!(self.stage, Stage::Steady) {
+            return Ok(Drift::new());
+        }
+        let drift = self.tables.compare(&self.maps.snapshot()?);
+        if !drift.is_empty() {
+            self.planner.forget_surroundings();
+            self.plan_all();
+        }
+        Ok(drift)
     }
 }
 
@@ -189,16 +205,23 @@ impl<M: Maps> Reconciler<M> {
 
     fn plan(&mut self) {
         if matches!(self.stage, Stage::Listing) {
-            let all = self.planner.all();
-            tracing::info!(services = all.len(), "every source has delivered");
-            self.stage = Stage::Pruning(all.keys().cloned().collect());
-            for (key, plan) in all {
-                self.want(key, Some(plan));
-            }
+            let count = self.plan_all();
+            tracing::info!(services = count, "every source has delivered");
         }
         for (key, plan) in self.planner.changes() {
             self.want(key, plan);
         }
+    }
+
+    /// Plans everything anew, to be compared and pruned; tells how many services there are.
+    fn plan_all(&mut self) -> usize {
+        let all = self.planner.all();
+        let count = all.len();
+        self.stage = Stage::Pruning(all.keys().cloned().collect());
+        for (key, plan) in all {
+            self.want(key, Some(plan));
+        }
+        count
     }
 
     fn want(&mut self, key: ServiceKey, plan: Option<ServicePlan>) {

@@ -7,8 +7,10 @@
 
 mod beside;
 mod bulk;
+mod chaos;
 mod clashes;
 mod cluster;
+mod drift;
 mod evictions;
 mod floods;
 mod fragments;

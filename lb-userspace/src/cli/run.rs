@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::Uri;
 use clap::{ArgAction, Args};
 use globset::Glob;
+use jiff::SignedDuration;
 
 use super::capacities::CapacityArgs;
 use super::detect::DetectArgs;
@@ -113,6 +115,10 @@ pub struct RunArgs {
     /// Our place among other programs on an interface; programs already attached keep theirs
     #[arg(long, value_name = "PLACE", default_value = "first")]
     tcx_order: Order,
+    /// How often what is in the kernel is compared with what should be there, and repaired: maps,
+    /// pins, programs at interfaces and at sockets
+    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = interval)]
+    drift_interval: Duration,
     /// Where metrics are served, at /metrics; "" serves none
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10249")]
     metrics_bind_address: BindAddress,
@@ -187,6 +193,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         takeover: args.takeover,
         attach: args.attach,
         order: args.tcx_order,
+        drift_interval: args.drift_interval,
         metrics: args.metrics_bind_address,
         healthz: args.healthz_bind_address,
         service_metrics: args.service_metrics,
@@ -212,6 +219,14 @@ fn host_name() -> anyhow::Result<String> {
 fn node_name(text: &str) -> Result<String, String> {
     let name = text.trim().to_lowercase();
     if name.is_empty() { Err("is empty".to_owned()) } else { Ok(name) }
+}
+
+/// Often enough to matter, and seldom enough to leave time for the rest.
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let duration = text.parse().ok().and_then(|it: SignedDuration| Duration::try_from(it).ok());
+    duration
+        .filter(|it| (Duration::from_millis(100)..=Duration::from_hours(24)).contains(it))
+        .ok_or("give a duration between 100ms and 24h, such as 3m or 90s")
 }
 
 fn api_server(text: &str) -> Result<Uri, String> {
@@ -272,6 +287,7 @@ mod tests {
         assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
         assert_eq!(config.healthz, BindAddress(Some("0.0.0.0:10256".parse().unwrap())));
         assert_eq!(config.service_metrics, 1000);
+        assert_eq!(config.drift_interval, Duration::from_mins(3));
     }
 
     #[test]
@@ -297,6 +313,14 @@ mod tests {
         let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
         assert!(config.plan.ignore_external_ips);
         assert_eq!(config.plan.detector, plan::Detector::None);
+    }
+
+    #[test]
+    fn a_drift_interval_is_neither_too_short_nor_too_long() {
+        assert_eq!(parse("--drift-interval 90s").unwrap().drift_interval, Duration::from_secs(90));
+        for junk in ["0", "0s", "99ms", "25h", "often", "-1m"] {
+            refused(&format!("--drift-interval={junk}"), "between 100ms and 24h");
+        }
     }
 
     /// As kube-proxy reads `--hostname-override`: the name is compared with that of the Node.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use aya::maps::{MapError, MapInfo};
 use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -139,6 +140,20 @@ impl Datapath {
             program.load().map_err(|error| rejection(name, error))?;
         }
         Ok(program)
+    }
+
+    /// Pins the maps that are not pinned any more; tells how many somebody had unpinned.
+    pub fn pin_again(&self, pins: &Pins) -> anyhow::Result<u64> {
+        pins.create().context("make the directories of the pins")?;
+        let mut pinned = 0;
+        for Layout { name, .. } in layouts(&Capacities::default()) {
+            let path = pins.map(name);
+            if let Some(map) = self.ebpf.map(name).filter(|_| !path.exists()) {
+                map.pin(&path).with_context(|| format!("pin the map {name} again"))?;
+                pinned += 1;
+            }
+        }
+        Ok(pinned)
     }
 
     /// The programs that are loaded, by name, each as an open file of its own.

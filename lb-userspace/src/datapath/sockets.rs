@@ -65,16 +65,17 @@ const PROGRAMS: [&str; 9] = [
 const GUARDS: [&str; 2] = ["lb_bind4", "lb_bind6"];
 
 /// Attaches what the settings say, where they say; lets go of what else an earlier agent was told.
-pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow::Result<()> {
+/// Tells how many links had to be made.
+pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow::Result<u64> {
     if settings.whose == SocketLb::Off {
         detach(pins).context("let go of the cgroups")?;
-        return Ok(());
+        return Ok(0);
     }
     let root = settings.root.clone().map_or_else(cgroup::root, Ok)?;
-    attach(datapath, pins, settings, &root)
+    let made = attach(datapath, pins, settings, &root)
         .with_context(|| format!("attach to {}", root.display()))?;
-    tracing::info!(cgroup = %root.display(), whose = ?settings.whose, "attached to sockets");
-    Ok(())
+    tracing::debug!(cgroup = %root.display(), whose = ?settings.whose, made, "attached to sockets");
+    Ok(made)
 }
 
 /// Removes every link of ours to a cgroup; tells how many there were.
@@ -97,7 +98,8 @@ fn attach(
     pins: &Pins,
     settings: &Settings,
     root: &Path,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
+    let mut made = 0;
     let id = cgroup::id(root)?;
     let directory = File::open(root)?;
     // All of them or none: half of them would mislead processes.
@@ -105,28 +107,31 @@ fn attach(
         datapath.socket_program(name)?;
     }
     for name in settings.programs() {
-        attach_program(datapath.socket_program(name)?, &directory, &pins.socket_link(id, name))
+        let pin = pins.socket_link(id, name);
+        let is_new = attach_program(datapath.socket_program(name)?, &directory, &pin)
             .with_context(|| format!("attach {name}"))?;
+        made += u64::from(is_new);
     }
     for pin in pins.socket_links()? {
         if !settings.programs().any(|name| pin == pins.socket_link(id, name)) {
             links::detach(&pin).with_context(|| format!("remove {}", pin.display()))?;
         }
     }
-    Ok(())
+    Ok(made)
 }
 
-fn attach_program(program: &mut Program, cgroup: &File, pin: &Path) -> anyhow::Result<()> {
+/// Tells whether there was no link that could be used.
+fn attach_program(program: &mut Program, cgroup: &File, pin: &Path) -> anyhow::Result<bool> {
     if pin.exists() {
         match sys::update_link(pin, program.fd()?.as_fd()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(false),
             Err(error) => tracing::debug!(?pin, "the link is stale: {error}"),
         }
     }
     let link = create(program, cgroup)?;
     links::detach(pin).context("remove the stale pin")?;
     link.pin(pin).with_context(|| format!("pin the link at {}", pin.display()))?;
-    Ok(())
+    Ok(true)
 }
 
 /// A link never takes another's place: the kernel knows no other mode for it.

@@ -133,6 +133,12 @@ impl Planner {
         Some(now)
     }
 
+    /// Lets [`take_surroundings`](Self::take_surroundings) tell all once more.
+    pub fn forget_surroundings(&mut self) {
+        self.taken = None;
+        self.network_changed = true;
+    }
+
     /// What cannot be used and was not told before. Frontends that several Services claim are known
     /// only after [`changes`](Self::changes) or [`all`](Self::all).
     pub fn take_rejections(&mut self) -> Vec<Rejection> {

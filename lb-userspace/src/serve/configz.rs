@@ -38,6 +38,7 @@ fn own(config: &Config) -> Value {
         "reservePorts": config.reserve_ports,
         "attach": word(&config.attach),
         "tcxOrder": word(&config.order),
+        "driftInterval": format!("{:?}", config.drift_interval),
         "serviceMetrics": config.service_metrics,
         "maxFrontends": capacities.frontends,
         "maxServices": capacities.services,

@@ -164,6 +164,11 @@ impl Metrics {
         self.passes.get_or_create(&[("result", result)]).inc();
     }
 
+    /// Somebody else had changed so many things of this kind.
+    pub fn repaired(&self, of: &'static str, count: u64) {
+        self.drift.get_or_create(&[("of", of)]).inc_by(count);
+    }
+
     /// These are our interfaces, and whether our programs are attached to them. So many times in all
     /// had somebody else removed them.
     pub fn show_interfaces<'a>(
@@ -176,7 +181,7 @@ impl Metrics {
             let label = [("interface", name.to_owned())];
             self.interfaces.get_or_create(&label).set(is_attached.into());
         }
-        self.drift.get_or_create(&[("of", "attachment")]).inc_by(repaired);
+        self.repaired("attachment", repaired);
     }
 
     /// How many servers of a sort do not listen although they should.

@@ -7,8 +7,14 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use lb_common::net::Family;
+
+use super::drift::{Drift, note};
 use super::state::State;
-use crate::maps::{AddressEntry, FrontendEntry, MapError, Maps, ServiceId, Write};
+use crate::maps::{
+    AddressEntry, FrontendEntry, MapError, Maps, ServiceId, Snapshot, Write, addresses_map,
+    frontends_map, is_of,
+};
 use crate::plan::{FrontendAddress, FrontendUse};
 
 /// The holder of frontends that name no service: no service has this id.
@@ -134,6 +140,33 @@ impl Frontends {
         self.addresses.entry(ip).or_default().state = State::Is(entry);
     }
 
+    /// Compares with what was found; what nobody owns will be cleared.
+    pub(super) fn compare(&mut self, family: Family, found: &Snapshot, drift: &mut Drift) {
+        for (address, holder) in &mut self.holders {
+            let entry = found.frontends.get(address).filter(|it| it.service == holder.service);
+            let used = entry.map(FrontendUse::from);
+            let place = self.addresses.entry(address.ip).or_default();
+            let differs = place.recount(holder, |holder| holder.state.confront(used.as_ref()));
+            note(drift, frontends_map(family), usize::from(differs));
+        }
+        for (ip, place) in &mut self.addresses {
+            let differs = place.state.confront(found.addresses.get(ip));
+            note(drift, addresses_map(family), usize::from(differs));
+        }
+        for &address in found.frontends.keys().filter(|it| is_of(family, &it.ip)) {
+            if !self.holds(&address) {
+                self.restore(NOBODY, address, State::Unknown);
+                note(drift, frontends_map(family), 1);
+            }
+        }
+        for (&ip, &entry) in found.addresses.iter().filter(|(ip, _)| is_of(family, ip)) {
+            if self.addresses.get(&ip).is_none_or(|place| place.state == State::Absent) {
+                self.restore_address(ip, entry);
+                note(drift, addresses_map(family), 1);
+            }
+        }
+    }
+
     /// Deletes what a restart has found and nobody owns.
     pub(super) fn clear_nobodys<M: Maps>(&mut self, maps: &mut M) -> Result<(), MapError> {
         let nobodys = self.holders.iter().filter(|(_, holder)| holder.service == NOBODY);
@@ -153,6 +186,13 @@ impl Frontends {
     }
 }
 
+impl From<&FrontendEntry> for FrontendUse {
+    fn from(entry: &FrontendEntry) -> Self {
+        let FrontendEntry { local, external, guarded, closed, node_port, .. } = *entry;
+        Self { local, external, guarded, closed, node_port }
+    }
+}
+
 impl Holder {
     fn is_closed(self) -> bool {
         matches!(self.state, State::Is(FrontendUse { closed: true, .. }))
@@ -161,11 +201,7 @@ impl Holder {
 
 impl Place {
     /// Does `change` to one of its frontends and counts anew, whether it succeeds or not.
-    fn recount(
-        &mut self,
-        holder: &mut Holder,
-        change: impl FnOnce(&mut Holder) -> Result<(), MapError>,
-    ) -> Result<(), MapError> {
+    fn recount<T>(&mut self, holder: &mut Holder, change: impl FnOnce(&mut Holder) -> T) -> T {
         self.closed -= u32::from(holder.is_closed());
         let result = change(holder);
         self.closed += u32::from(holder.is_closed());

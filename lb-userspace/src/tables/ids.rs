@@ -131,6 +131,13 @@ impl BackendIds {
         reserved
     }
 
+    /// Takes the very `id`, which somebody else has put to use at `generation`; false if that is not
+    /// possible. Its next generation is neither theirs nor one of before.
+    pub(super) fn reserve_again(&mut self, id: u32, generation: u32) -> bool {
+        let generation = generation.max(*self.generation(id));
+        self.reserve(id, generation)
+    }
+
     /// Notes that the free `id` was used up to `generation`.
     pub(super) fn remember(&mut self, id: u32, generation: u32) {
         *self.generation(id) = generation;

@@ -18,6 +18,7 @@
 
 mod arena;
 mod batch;
+mod drift;
 mod frontends;
 mod ids;
 mod restore;
@@ -27,6 +28,7 @@ mod surroundings;
 mod usage;
 mod written;
 
+pub use drift::Drift;
 pub use usage::{MapUsage, Usage};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,8 +17,8 @@ use super::surroundings::Around;
 use super::written::{Lists, Member, Written};
 use super::{Debris, Frees, Tables};
 use crate::maps::{
-    BackendEntry, BackendId, Capacities, FrontendEntry, MapError, Maps, ServiceId, ServiceState,
-    Snapshot, Write, is_of,
+    BackendEntry, BackendId, Capacities, MapError, Maps, ServiceId, ServiceState, Snapshot, Write,
+    is_of,
 };
 use crate::model::{NamespacedName, Protocol, ServicePortName};
 use crate::plan::{BackendState, FrontendUse, ServiceKey};
@@ -41,7 +41,7 @@ impl Tables {
         tables.restore_source_ranges(snapshot, &mut found);
         tables.restore_frontends(snapshot, &mut found);
         tables.around = Around::restore(snapshot);
-        tables.debris.sort_by_key(|debris| rank(&debris.write));
+        tables.sort_debris();
         tables.services = found.into_values().collect();
         tables
     }
@@ -100,13 +100,18 @@ impl Tables {
     }
 
     /// Nobody can own the service `id`; while it is visible, its slots are not free.
-    fn bury_service(&mut self, id: ServiceId, frees: Frees, snapshot: &Snapshot) {
+    pub(super) fn bury_service(&mut self, id: ServiceId, frees: Frees, snapshot: &Snapshot) {
         self.debris.push(Debris { write: Write::DeleteServiceName(id), frees });
         if let Some(state) = snapshot.services.get(&id) {
             let mut spans: Vec<_> = spans(state).into_iter().map(|(span, _)| span).collect();
             spans.retain(|span| self.slots.reserve(*span));
             self.debris.push(Debris { write: Write::FreeService(id), frees: Frees::Slots(spans) });
         }
+    }
+
+    /// In the order in which it is cleared.
+    pub(super) fn sort_debris(&mut self) {
+        self.debris.sort_by_key(|debris| rank(&debris.write));
     }
 
     /// Backends in use by a service that was found; all others are debris.
@@ -150,9 +155,7 @@ impl Tables {
             let (service, state) = match owner {
                 Some((_, written)) => {
                     written.frontends.push(address);
-                    let FrontendEntry { local, external, guarded, closed, node_port, .. } = *entry;
-                    let used = FrontendUse { local, external, guarded, closed, node_port };
-                    (entry.service, State::Is(used))
+                    (entry.service, State::Is(FrontendUse::from(entry)))
                 }
                 None => (NOBODY, State::Unknown),
             };

@@ -46,6 +46,20 @@ impl<T: PartialEq> State<T> {
         Ok(())
     }
 
+    /// Takes in what the entry was found to hold; tells whether that is not what was known. It is
+    /// unknown then.
+    pub(super) fn confront(&mut self, found: Option<&T>) -> bool {
+        let differs = match self {
+            Self::Absent => found.is_some(),
+            Self::Unknown => false,
+            Self::Is(held) => found != Some(held),
+        };
+        if differs {
+            *self = Self::Unknown;
+        }
+        differs
+    }
+
     /// Whether the entry is known to hold `value`.
     pub(super) fn is(&self, value: &T) -> bool {
         matches!(self, Self::Is(held) if held == value)

@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use lb_common::abi::map;
 use lb_common::net::Family;
 
+use super::drift::{Drift, note};
 use super::state::State;
-use crate::maps::{MapError, Maps, PerFamily, Snapshot, Write, is_of};
+use crate::maps::{
+    MapError, Maps, PerFamily, Snapshot, Write, clients_map, is_of, service_cidrs_map,
+};
 use crate::plan::{Client, InterfaceEntry, Surroundings};
 
 /// The entries that are, or may be, in the maps.
@@ -37,6 +41,17 @@ impl Around {
             clients: clients.collect(),
             cidrs: PerFamily::new(|family| State::Is(of(family, &snapshot.service_cidrs))),
             interfaces: interfaces.map(|(index, entry)| (*index, State::Is(*entry))).collect(),
+        }
+    }
+
+    /// Compares with what was found; what is too much goes with the next surroundings.
+    pub(super) fn compare(&mut self, found: &Snapshot, drift: &mut Drift) {
+        let of_client = |net: &IpNet| clients_map(Family::of(&net.addr()));
+        compare(&mut self.clients, &found.clients, of_client, drift);
+        compare(&mut self.interfaces, &found.interfaces, |_| map::INTERFACES, drift);
+        for family in [Family::V4, Family::V6] {
+            let differs = self.cidrs[family].confront(Some(&of(family, &found.service_cidrs)));
+            note(drift, service_cidrs_map(family), usize::from(differs));
         }
     }
 
@@ -108,6 +123,20 @@ fn sync<M: Maps, K: Copy + Ord, V: Copy + PartialEq>(
         stays
     });
     outcome
+}
+
+fn compare<K: Copy + Ord, V: Copy + PartialEq>(
+    known: &mut BTreeMap<K, State<V>>,
+    found: &BTreeMap<K, V>,
+    name: impl Fn(&K) -> &'static str,
+    drift: &mut Drift,
+) {
+    for key in found.keys() {
+        known.entry(*key).or_default();
+    }
+    for (key, state) in known {
+        note(drift, name(key), usize::from(state.confront(found.get(key))));
+    }
 }
 
 /// Those of `family`, sorted.

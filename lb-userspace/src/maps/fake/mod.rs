@@ -31,6 +31,8 @@ pub struct Fake {
     names: BTreeMap<ServiceId, (String, Family)>,
     prefixes: Prefixes,
     log: Vec<Write>,
+    /// Backends that are not what their writer has made them.
+    damaged: BTreeSet<(Family, BackendId)>,
     /// False from [`Fake::vandalize`] until the damage is repaired.
     is_sound: bool,
 }
@@ -57,6 +59,7 @@ impl Fake {
             names: BTreeMap::new(),
             prefixes: Prefixes::default(),
             log: Vec::new(),
+            damaged: BTreeSet::new(),
             is_sound: true,
         }
     }
@@ -73,6 +76,9 @@ impl Fake {
     /// If a map is full.
     pub fn vandalize(&mut self, write: &Write) {
         self.change(write).expect("a change that fits");
+        if let Write::PutBackend(family, id, _) = write {
+            self.damaged.insert((*family, *id));
+        }
         self.is_sound = self.fault().is_none();
     }
 
@@ -159,7 +165,7 @@ impl Fake {
                     assert!(is_same || !read.contains(&slot), "slot {slot} is in use: {write:?}");
                 }
             }
-            Write::PutBackend(family, id, entry) => {
+            Write::PutBackend(family, id, entry) if !self.damaged.contains(&(*family, *id)) => {
                 let Some((old, in_use)) = self.backends[*family].get(id) else { return };
                 let is_same = (old.address, old.service, old.generation)
                     == (entry.address, entry.service, entry.generation);
