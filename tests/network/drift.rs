@@ -57,12 +57,16 @@ fn programs_that_somebody_detaches_are_attached_again() {
     let cluster = Cluster::with_flags(Topology::Routed, 1, FLAGS);
     let links = pinned(&cluster, "links");
     assert!(links.len() >= 6, "{links:?}");
-    links.iter().for_each(|pin| detach(pin));
+    for pin in &links {
+        detach(pin);
+    }
     check_repaired(&cluster, "attachment", 3.0);
     assert_eq!(attached(&cluster), [1, 1]);
     assert_eq!(pinned(&cluster, "links"), links);
     let sockets = pinned(&cluster, "sockets");
-    sockets.iter().for_each(|pin| detach(pin));
+    for pin in &sockets {
+        detach(pin);
+    }
     check_repaired(&cluster, "socket", 9.0);
     Cluster::ask(&cluster.node.ns, cluster_ips()[0], 1);
     assert_eq!(pinned(&cluster, "sockets"), sockets);
