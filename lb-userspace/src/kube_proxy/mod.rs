@@ -56,8 +56,10 @@ impl Leftovers {
 
     /// Removes what was found: first what leads to it, so that no packet meets half of it.
     pub async fn remove(&self) -> anyhow::Result<()> {
-        nft::remove(&self.tables, &self.chains, &self.jumps)
-            .context("remove kube-proxy's rules; if it still runs, stop it first")?;
+        nft::remove(&self.tables, &self.chains, &self.jumps).context(
+            "remove kube-proxy's rules; stop it if it still runs, and remove rules of others \
+                 that jump to its chains",
+        )?;
         for set in &self.sets {
             sets::destroy(set).with_context(|| format!("destroy the IP set {set}"))?;
         }

@@ -1,7 +1,7 @@
-//! kube-proxy's tables, chains and rules in nf_tables: `include/uapi/linux/netfilter/nf_tables.h`.
+//! kube-proxy's tables, chains and rules in `nf_tables`: `include/uapi/linux/netfilter/nf_tables.h`.
 //!
-//! iptables over nf_tables keeps its chains in the tables `nat`, `filter` and `mangle` of the families
-//! `ip` and `ip6`. Of chains that are not kube-proxy's only the rules are touched that jump to its own, and
+//! iptables over `nf_tables` keeps its chains in the tables `nat`, `filter` and `mangle` of the
+//! families `ip` and `ip6`. Of chains that are not kube-proxy's only the rules are touched that jump to its own, and
 //! of those only the built-in chains': a foreign chain that uses one of kube-proxy's keeps it alive.
 
 use std::collections::BTreeSet;
