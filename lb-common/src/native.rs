@@ -14,6 +14,7 @@ use std::rc::Rc;
 use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
+use crate::abi::bind::RefusedBind;
 use crate::abi::capacity;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
@@ -84,6 +85,10 @@ pub struct MemoryTables {
     pub now: Cell<Ticks>,
     /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
     pub random: Cell<u16>,
+    /// Whether the processes that call are exempt; by default not.
+    pub is_exempt: bool,
+    /// What was told of processes that may not bind a port.
+    pub refused_binds: RefCell<Vec<RefusedBind>>,
     /// How many flow entries fit into each family's table, and as many of sockets; none by default
     /// means no limit.
     pub flow_capacity: Option<usize>,
@@ -116,6 +121,8 @@ impl Default for MemoryTables {
             takes_over: false,
             now: Cell::default(),
             random: Cell::default(),
+            is_exempt: false,
+            refused_binds: RefCell::default(),
             flow_capacity: None,
             probation: capacity::PROBATION as usize,
             listener: Listener::default(),

@@ -18,7 +18,7 @@ use crate::abi::interface::Interface;
 use crate::abi::service::Service;
 use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
-use crate::net::Address;
+use crate::net::{Address, Port};
 
 /// The maps of one address family.
 pub trait Tables<A: Address> {
@@ -150,6 +150,12 @@ pub trait Sockets<A> {
 
     /// A random number.
     fn random(&self) -> u16;
+
+    /// Whether the process that calls is in a cgroup of [`exempt`](crate::abi::exempt).
+    fn is_exempt(&self) -> bool;
+
+    /// Tells the agent that the process that calls may not bind a port, a service's own.
+    fn tell_bind(&self, service: u32, port: Port, protocol: u8);
 }
 
 /// A live flow entry: read by copy, changed field by field.

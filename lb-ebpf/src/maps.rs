@@ -6,6 +6,7 @@ use aya_ebpf::macros::btf_map;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::bind::RefusedBind;
 use lb_common::abi::draft::Draft;
 use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Flow, FlowKey};
@@ -198,3 +199,11 @@ pub(crate) static SOCKETS_V6: LruHashMap<
     Socket<Addr6>,
     { capacity::SOCKETS as usize },
 > = LruHashMap::new();
+
+/// Written by the agent only.
+#[btf_map]
+pub(crate) static EXEMPT: HashMap<u64, u32, { capacity::EXEMPT as usize }> = HashMap::new();
+
+/// Of records, as `EVENTS` is.
+#[btf_map]
+pub(crate) static BINDS: RingBuf<[RefusedBind; 0], { capacity::BINDS as usize }> = RingBuf::new();

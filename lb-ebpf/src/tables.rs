@@ -25,10 +25,10 @@ use lb_common::abi::service::Service;
 use lb_common::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
 use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::clock::Ticks;
-use lb_common::net::{Addr4, Addr6};
+use lb_common::net::{Addr4, Addr6, Port};
 use lb_common::tables::{FlowEntry, Insert, InsertError, Sockets, Tables};
 
-use crate::{frame, maps};
+use crate::{call, frame, maps};
 
 /// The setting: bits of [`masquerade`](lb_common::abi::settings::masquerade). The loader writes it, by
 /// this name.
@@ -419,6 +419,16 @@ macro_rules! kernel_tables {
             fn random(&self) -> u16 {
                 // SAFETY: the helper takes nothing and returns a number.
                 unsafe { bpf_get_prandom_u32() as u16 }
+            }
+
+            #[inline(always)]
+            fn is_exempt(&self) -> bool {
+                call::is_exempt()
+            }
+
+            #[inline(always)]
+            fn tell_bind(&self, service: u32, port: Port, protocol: u8) {
+                call::tell_bind(service, port, protocol);
             }
         }
     };

@@ -27,10 +27,12 @@ use crate::datapath::hold::Hold;
 use crate::datapath::load::{Datapath, Globals};
 use crate::datapath::pins::Pins;
 use crate::datapath::reserved;
-use crate::datapath::sockets;
+use crate::datapath::sockets::{self, SocketLb};
+use crate::exempt;
 use crate::flows::{Collector, Walk};
+use crate::guard;
 use crate::kube_proxy;
-use crate::maps::kernel::{Counters, KernelMaps, LruMaps, Names};
+use crate::maps::kernel::{Counters, Exempt, KernelMaps, LruMaps, Names};
 use crate::model::{Kind, NamespacedName, Problem, Rejection, Subject};
 use crate::netlink::{self, InterfaceFilter, Network, Target};
 use crate::plan::Planner;
@@ -69,6 +71,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let servers = Servers { config: &config, metrics: &metrics, complaints: &complaints, stop };
     let health = servers.start(watches)?;
     let checks = servers.checks(&health);
+    if config.sockets.guard_node_ports {
+        guard::start(
+            &Pins::new(&config.bpffs).maps(),
+            config.node_name.clone(),
+            complaints.clone(),
+        )?;
+    }
+    let exempt = follow_exempt(&config)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
         watch: drift::Watch::new(&config, hold),
@@ -81,6 +91,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         health,
         checks,
         terminator,
+        exempt,
         interfaces: config.interfaces,
         start: Instant::now(),
         due: None,
@@ -105,6 +116,8 @@ struct Agent {
     health: Health,
     checks: Checks,
     terminator: Wake,
+    /// Who is told which pods are left to their packets, where sockets of pods are translated.
+    exempt: Option<watch::Sender<exempt::Wanted>>,
     interfaces: InterfaceFilter,
     start: Instant,
     /// When the next pass is, if there is something to do.
@@ -149,6 +162,9 @@ impl Agent {
             self.reconciler.planner().apply(event);
         }
         let planner = self.reconciler.planner();
+        if let Some((exempt, pods)) = self.exempt.as_ref().zip(planner.take_exempt_pods()) {
+            exempt.send_replace(Some(pods));
+        }
         self.health.set_node_eligible(planner.node_is_eligible());
         let changes = planner.take_changes();
         self.metrics.kube_proxy.changed(&changes);
@@ -241,7 +257,8 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
     if takes_over {
         tracing::info!("TCP connections that are there already are left to kube-proxy's rules");
     }
-    let globals = Globals { host_netns: sockets::own_netns()?, takes_over, ..globals };
+    let (host_netns, knows_mptcp) = (sockets::own_netns()?, sockets::knows_mptcp());
+    let globals = Globals { host_netns, knows_mptcp, takes_over, ..globals };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
     let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
     #[cfg(feature = "datapath-log")]
@@ -259,6 +276,19 @@ fn attach_sockets(config: &Config, attacher: &mut Attacher) {
              missing, --socket-lb=off does without"
         ),
     }
+}
+
+/// Keeps the table of exempt cgroups, where there can be any.
+fn follow_exempt(config: &Config) -> anyhow::Result<Option<watch::Sender<exempt::Wanted>>> {
+    if config.sockets.whose != SocketLb::All {
+        return Ok(None);
+    }
+    let table = Exempt::from_pins(&Pins::new(&config.bpffs).maps()).context("open the cgroups")?;
+    // What is wrong with it was told when programs were to be attached there.
+    let Ok(root) = sockets::root(&config.sockets) else { return Ok(None) };
+    let (sender, wanted) = watch::channel(None);
+    tokio::spawn(exempt::run(root, table, wanted));
+    Ok(Some(sender))
 }
 
 /// Without it the agent works too: only a socket and a flow may want the same port one day.
@@ -368,12 +398,17 @@ pub(crate) async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result
         Source::Kubeconfig(file) => Some(file.as_path()),
         Source::InCluster => None,
     };
-    let (requests, watches) = (metrics.requests.clone(), Watches::of_cluster());
+    let (requests, watches) = (metrics.requests.clone(), watches(config));
     let observer = Arc::new(move |asked| requests.count(asked));
     let server = config.api_server.clone();
     let kubelet = config.kubelet_kubeconfig.as_deref();
     let client = sources::kube::client(file, server, kubelet, observer, &watches).await?;
     Ok(cluster(client, watches, config))
+}
+
+fn watches(config: &Config) -> Watches {
+    let watches = Watches::of_cluster();
+    if config.sockets.whose == SocketLb::All { watches.and(Kind::Pod) } else { watches }
 }
 
 fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
@@ -383,8 +418,9 @@ fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
     let teller = client.clone();
     tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
     let noted = watches.clone();
+    let pods_of = (config.sockets.whose == SocketLb::All).then(|| config.node_name.clone());
     let task = tokio::spawn(async move {
-        sources::kube::run(client, proxy_name, &noted, sender).await;
+        sources::kube::run(client, proxy_name, pods_of.as_deref(), &noted, sender).await;
         Ok(())
     });
     Sourced { events, complaints: Some(complaints), watches, task }

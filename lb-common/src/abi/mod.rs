@@ -7,9 +7,11 @@
 pub mod address;
 pub mod affinity;
 pub mod backend;
+pub mod bind;
 pub mod counter;
 pub mod draft;
 pub mod event;
+pub mod exempt;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
@@ -102,8 +104,13 @@ pub mod map {
     /// The same for IPv6.
     pub const SOCKETS_V6: &str = "SOCKETS_V6";
 
+    /// Id of a cgroup whose processes are [`exempt`](super::exempt) → 1.
+    pub const EXEMPT: &str = "EXEMPT";
+    /// A ring buffer of [`RefusedBind`](super::bind::RefusedBind)s.
+    pub const BINDS: &str = "BINDS";
+
     /// All of them.
-    pub const ALL: [&str; 34] = [
+    pub const ALL: [&str; 36] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -138,6 +145,8 @@ pub mod map {
         LISTENER,
         SOCKETS_V4,
         SOCKETS_V6,
+        EXEMPT,
+        BINDS,
     ];
 }
 
@@ -175,6 +184,10 @@ pub mod capacity {
     pub const EVENTS: u32 = 256 * 1024;
     /// Entries for sockets that hold a backend, per family.
     pub const SOCKETS: u32 = 64 * 1024;
+    /// Cgroups whose processes are exempt: more than a node has pods.
+    pub const EXEMPT: u32 = 4096;
+    /// The ring buffer of refused binds, in bytes, as for events.
+    pub const BINDS: u32 = 64 * 1024;
 }
 
 /// Proves at compile time that a type has no padding of its own and the size both sides expect.

@@ -12,6 +12,10 @@ pub const MASQUERADE_PORTS: &str = "MASQUERADE_PORTS";
 /// only those of the node's own.
 pub const SOCKET_LB: &str = "SOCKET_LB";
 
+/// The global `MPTCP`, a `u32`: 1 if the kernel can tell whether a TCP socket carries an MPTCP one
+/// (`bpf_skc_to_mptcp_sock`, kernel 6.0), so that those of pods are left to their packets.
+pub const MPTCP: &str = "MPTCP";
+
 /// The global `HOST_NETNS`, a `u64`: the cookie of the node's own network namespace.
 pub const HOST_NETNS: &str = "HOST_NETNS";
 

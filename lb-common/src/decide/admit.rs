@@ -4,12 +4,12 @@
 //! a call of its own: together their values would not fit on the 512 bytes of stack next to the fast
 //! path's, which need not carry them either.
 
-use super::client::Client;
+use super::client::{self, Client};
 use super::{Translation, dial, entries, masquerade, ports, select, state, stray};
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
-use crate::abi::frontend::{self, Frontend};
+use crate::abi::frontend::Frontend;
 use crate::net::Address;
 use crate::parse::Headers;
 use crate::tables::{FlowEntry, Insert, Tables};
@@ -126,11 +126,7 @@ fn let_in<A: Address, T: Tables<A>>(
     key: &FlowKey<A>,
     decision: &mut Decision,
 ) -> Result<(), Counter> {
-    let frontend = decision.frontend;
-    let guarded = frontend.flags & frontend::flags::SOURCE_RANGES != 0;
-    if guarded && !tables.in_source_ranges(frontend.service, key.src) {
-        return Err(Counter::DropSourceRange);
-    }
+    client::let_in(tables, decision.frontend, key.src)?;
     decision.client = Client::of(tables, key.src);
     Ok(())
 }

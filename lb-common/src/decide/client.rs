@@ -1,5 +1,6 @@
 //! Who asks: a pod, the node itself, or somebody outside (kube-proxy-behaviour §4.3, §4.4).
 
+use crate::abi::counter::Counter;
 use crate::abi::frontend::{Frontend, flags};
 use crate::abi::interface;
 use crate::abi::prefix::client::{NODE, POD};
@@ -50,4 +51,23 @@ impl Client {
         }
         List::Cluster
     }
+}
+
+/// Whether only clients in the source ranges of its service may use `frontend`.
+#[inline(always)]
+pub(super) const fn is_guarded(frontend: Frontend) -> bool {
+    frontend.flags & flags::SOURCE_RANGES != 0
+}
+
+/// Refuses a client at `addr` that may not use `frontend`.
+#[inline(always)]
+pub(super) fn let_in<A: Address, T: Tables<A>>(
+    tables: &T,
+    frontend: Frontend,
+    addr: A,
+) -> Result<(), Counter> {
+    if is_guarded(frontend) && !tables.in_source_ranges(frontend.service, addr) {
+        return Err(Counter::DropSourceRange);
+    }
+    Ok(())
 }

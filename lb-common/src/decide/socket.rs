@@ -21,7 +21,7 @@ pub use books::release;
 use self::books::{
     connection, disconnect, forget_answers, keep_answers, keep_asked, keep_peer, sticky,
 };
-use super::client::Client;
+use super::client::{self, Client};
 use super::{Fate, Translation, dial, select};
 use crate::abi::counter::Counter;
 use crate::abi::flow::FlowKey;
@@ -79,7 +79,7 @@ pub fn connect<A: Address, T: Tables<A> + Sockets<A>>(
     peer: &mut Peer<A>,
 ) -> Answer {
     disconnect(tables, caller.socket);
-    let decided = dialled(tables, caller, peer)
+    let decided = wanted(tables, caller, peer)
         .and_then(|frontend| choose(tables, caller, peer, frontend))
         .and_then(|socket| keep_peer(tables, caller.socket, &socket).map(|()| socket));
     answer(tables, decided, peer)
@@ -93,7 +93,7 @@ pub fn send<A: Address, T: Tables<A> + Sockets<A>>(
     caller: &Caller<A>,
     peer: &mut Peer<A>,
 ) -> Answer {
-    let frontend = match dialled(tables, caller, peer) {
+    let frontend = match wanted(tables, caller, peer) {
         Ok(frontend) => frontend,
         Err(translation) => {
             // What this peer answers from now on, it answers for itself. (The kernel calls this a
@@ -116,10 +116,15 @@ pub fn send<A: Address, T: Tables<A> + Sockets<A>>(
 /// Decides on a socket that a process of the node binds to `address`: a node port of a service is
 /// taken, although no socket has it, for packets and calls to it would never come here.
 #[inline(always)]
-pub fn bind<A: Address, T: Tables<A>>(tables: &T, caller: &Caller<A>, address: &Peer<A>) -> Answer {
+pub fn bind<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    address: &Peer<A>,
+) -> Answer {
     match dialled(tables, caller, address) {
         Ok(frontend) if caller.is_host && frontend.flags & flags::NODE_PORT != 0 => {
             tables.count(Counter::RejectBind);
+            tables.tell_bind(frontend.service, address.port, caller.protocol);
             Answer::Taken
         }
         _ => Answer::Untouched,
@@ -148,6 +153,20 @@ pub fn named<A: Address, T: Sockets<A>>(tables: &T, socket: u64, peer: &mut Peer
             true
         }
         None => false,
+    }
+}
+
+/// The frontend that is dialled, unless the caller is exempt: what it sends is translated where it
+/// enters the node, as packets. The node's own packets enter nowhere, so its processes never are.
+#[inline(always)]
+fn wanted<A: Address, T: Tables<A> + Sockets<A>>(
+    tables: &T,
+    caller: &Caller<A>,
+    peer: &Peer<A>,
+) -> Result<Frontend, Translation> {
+    match dialled(tables, caller, peer) {
+        Ok(_) if !caller.is_host && tables.is_exempt() => Err(Translation::None),
+        found => found,
     }
 }
 
@@ -259,7 +278,7 @@ fn let_in<A: Address, T: Tables<A>>(
     caller: &Caller<A>,
     frontend: Frontend,
 ) -> Result<(), Translation> {
-    if frontend.flags & flags::SOURCE_RANGES == 0 {
+    if !client::is_guarded(frontend) {
         return Ok(());
     }
     let address = match caller.bound {
@@ -267,10 +286,8 @@ fn let_in<A: Address, T: Tables<A>>(
         None if caller.is_host => own(tables),
         None => return Err(Translation::None),
     };
-    match address {
-        Some(addr) if tables.in_source_ranges(frontend.service, addr) => Ok(()),
-        _ => Err(Translation::Counted(Counter::DropSourceRange)),
-    }
+    let address = address.ok_or(Translation::Counted(Counter::DropSourceRange))?;
+    client::let_in(tables, frontend, address).map_err(Translation::Counted)
 }
 
 /// Counts what was decided and puts the backend into `peer`.

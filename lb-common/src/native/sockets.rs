@@ -1,8 +1,9 @@
 //! The maps of sockets over memory.
 
 use super::{FamilyMaps, MemoryTables};
+use crate::abi::bind::RefusedBind;
 use crate::abi::socket::{Socket, SocketKey};
-use crate::net::{Addr4, Addr6};
+use crate::net::{Addr4, Addr6, Port};
 use crate::tables::{InsertError, Sockets};
 
 impl<A: Copy + Ord> FamilyMaps<A> {
@@ -40,6 +41,15 @@ macro_rules! memory_sockets {
 
             fn random(&self) -> u16 {
                 self.random.replace(self.random.get().wrapping_add(1))
+            }
+
+            fn is_exempt(&self) -> bool {
+                self.is_exempt
+            }
+
+            fn tell_bind(&self, service: u32, port: Port, protocol: u8) {
+                let bind = RefusedBind { service, port, protocol, ..RefusedBind::default() };
+                self.refused_binds.borrow_mut().push(bind);
             }
         }
     };

@@ -32,6 +32,10 @@ pub(super) struct CapacityArgs {
     /// loadBalancerSourceRanges of all Services, per family
     #[arg(long, value_name = "N", default_value_t = capacity::SOURCE_RANGES, value_parser = entries())]
     max_source_ranges: u32,
+    /// Entries for sockets that hold a backend: one of a TCP socket, two of a connected UDP socket,
+    /// two for each address that another dials and one more, per family
+    #[arg(long, value_name = "N", default_value_t = capacity::SOCKETS, value_parser = entries())]
+    max_sockets: u32,
 }
 
 impl CapacityArgs {
@@ -44,6 +48,7 @@ impl CapacityArgs {
             flows: self.max_flows,
             clients: self.max_clients,
             source_ranges: self.max_source_ranges,
+            sockets: self.max_sockets,
         }
     }
 }

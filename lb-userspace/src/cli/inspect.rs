@@ -16,7 +16,7 @@ use super::output::{self, Format};
 use crate::datapath::pins::Pins;
 use crate::flows;
 use crate::maps::ReadBack as _;
-use crate::maps::dump::{CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow};
+use crate::maps::dump::{CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow};
 use crate::maps::kernel::KernelMaps;
 
 /// Flags of `waggle flows`.
@@ -34,16 +34,18 @@ pub(super) fn dump(global: &Global) -> anyhow::Result<ExitCode> {
         #[serde(flatten)]
         written: Dump,
         flows: Vec<FlowRow>,
+        sockets: Vec<SocketRow>,
         counters: Vec<CounterRow>,
     }
     let maps = open(global)?;
     let written = Dump::new(&maps.snapshot()?);
-    let (flows, counters) = (maps.flows()?, maps.counters()?);
+    let (flows, sockets, counters) = (maps.flows()?, maps.sockets()?, maps.counters()?);
     match global.output {
-        Format::Json => output::json(&Everything { written, flows, counters })?,
+        Format::Json => output::json(&Everything { written, flows, sockets, counters })?,
         Format::Table => {
             let mut text = written.text(Ids::Shown);
             text.extend(flows.iter().map(|row| format!("{row}\n")));
+            text.extend(sockets.iter().map(|row| format!("{row}\n")));
             text.extend(counters.iter().map(|row| format!("{row}\n")));
             output::text(&text)?;
         }

@@ -113,7 +113,7 @@ impl std::fmt::Display for Shape {
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
     use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
-    let Capacities { frontends, services, slots, backends, flows, clients, source_ranges } =
+    let Capacities { frontends, services, slots, backends, flows, clients, source_ranges, sockets } =
         *capacities;
     [
         layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends, "max-frontends"),
@@ -167,8 +167,10 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         // Of a ring buffer the kernel knows the bytes, and not what they are.
         fixed::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
         fixed::<u32, Listener>(map::LISTENER, Array, 1),
-        fixed::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, capacity::SOCKETS),
-        fixed::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, capacity::SOCKETS),
+        layout::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, sockets, "max-sockets"),
+        layout::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, sockets, "max-sockets"),
+        fixed::<u64, u32>(map::EXEMPT, Hash, capacity::EXEMPT),
+        fixed::<(), ()>(map::BINDS, RingBuf, capacity::BINDS),
     ]
 }
 

@@ -87,6 +87,8 @@ pub struct Globals {
     pub takes_over: bool,
     /// Whether sockets of every network namespace are translated.
     pub all_sockets: bool,
+    /// Whether the kernel tells sockets that carry MPTCP from others.
+    pub knows_mptcp: bool,
     /// The cookie of the network namespace whose sockets are, if not.
     pub host_netns: u64,
 }
@@ -116,6 +118,8 @@ impl Datapath {
         loader.override_global(settings::TAKEOVER, &takes_over, true);
         let all_sockets = u32::from(globals.all_sockets);
         loader.override_global(settings::SOCKET_LB, &all_sockets, true);
+        let knows_mptcp = u32::from(globals.knows_mptcp);
+        loader.override_global(settings::MPTCP, &knows_mptcp, true);
         loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);
         for layout in &layouts {
             loader.map_max_entries(layout.name, layout.shape.capacity);

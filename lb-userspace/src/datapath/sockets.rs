@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, Program};
+use aya::programs::{CgroupAttachMode, Program, ProgramType};
+use aya::sys::{BpfHelper, is_helper_supported};
 
 use super::load::Datapath;
 use super::pins::Pins;
@@ -71,7 +72,7 @@ pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow
         detach(pins).context("let go of the cgroups")?;
         return Ok(0);
     }
-    let root = settings.root.clone().map_or_else(cgroup::root, Ok)?;
+    let root = root(settings)?;
     let made = attach(datapath, pins, settings, &root)
         .with_context(|| format!("attach to {}", root.display()))?;
     tracing::debug!(cgroup = %root.display(), whose = ?settings.whose, made, "attached to sockets");
@@ -91,6 +92,18 @@ pub fn detach(pins: &Pins) -> io::Result<usize> {
 /// entered another.
 pub fn own_netns() -> anyhow::Result<u64> {
     sys::netns_cookie().context("ask for the cookie of this network namespace (kernel 5.14)")
+}
+
+/// Whether the kernel tells sockets that carry MPTCP from others. If nobody can say, it does not.
+#[must_use]
+pub fn knows_mptcp() -> bool {
+    let helper = BpfHelper::BPF_FUNC_skc_to_mptcp_sock;
+    is_helper_supported(ProgramType::CgroupSockAddr, helper).unwrap_or(false)
+}
+
+/// The cgroup that the settings mean, if they mean one.
+pub fn root(settings: &Settings) -> anyhow::Result<PathBuf> {
+    settings.root.clone().map_or_else(cgroup::root, Ok)
 }
 
 fn attach(

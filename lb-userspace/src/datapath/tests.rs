@@ -27,6 +27,7 @@ const SMALL: Capacities = Capacities {
     flows: 1024,
     clients: 64,
     source_ranges: 64,
+    sockets: 64,
 };
 
 /// A BPF file system and what hangs on it.

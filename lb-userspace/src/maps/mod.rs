@@ -195,6 +195,8 @@ pub struct Capacities {
     pub clients: u32,
     /// Source ranges of all services, per family.
     pub source_ranges: u32,
+    /// Entries for sockets that hold a backend, per family.
+    pub sockets: u32,
 }
 
 impl Default for Capacities {
@@ -207,6 +209,7 @@ impl Default for Capacities {
             flows: capacity::FLOWS,
             clients: capacity::CLIENTS,
             source_ranges: capacity::SOURCE_RANGES,
+            sockets: capacity::SOCKETS,
         }
     }
 }
@@ -307,6 +310,7 @@ fn setting(map: &str) -> Option<&'static str> {
         map::FLOWS_V4 | map::FLOWS_V6 => "max-flows",
         map::CLIENTS_V4 | map::CLIENTS_V6 => "max-clients",
         map::SOURCE_RANGES_V4 | map::SOURCE_RANGES_V6 => "max-source-ranges",
+        map::SOCKETS_V4 | map::SOCKETS_V6 => "max-sockets",
         _ => return None,
     };
     Some(flag)

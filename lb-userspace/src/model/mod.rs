@@ -5,12 +5,14 @@ mod endpoint;
 pub(crate) mod fixture;
 mod node;
 mod outcome;
+mod pod;
 mod service;
 mod service_cidr;
 
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use node::Node;
 pub use outcome::{Kind, Outcome, Problem, Rejection, Subject};
+pub use pod::Pod;
 pub use service::{Affinity, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy};
 pub use service_cidr::ServiceCidr;
 

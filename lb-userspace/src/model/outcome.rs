@@ -29,6 +29,8 @@ pub enum Kind {
     Node,
     /// `networking.k8s.io/v1` `ServiceCIDR`.
     ServiceCidr,
+    /// `v1` Pod, where the sockets of pods are translated.
+    Pod,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Self::EndpointSlice => "endpointslice",
             Self::Node => "node",
             Self::ServiceCidr => "servicecidr",
+            Self::Pod => "pod",
         }
     }
 }
@@ -88,6 +91,8 @@ pub enum Problem {
     AddressConflict,
     /// A map has no room for it.
     MapFull,
+    /// A process of a node wanted to bind its node port, which is guarded.
+    NodePortGuarded,
     /// The health check node port of a Service is taken. In kube-proxy's words, as the next two.
     FailedToStartServiceHealthcheck,
     /// The port of the agent's own health is taken.
@@ -102,6 +107,7 @@ impl Problem {
     pub const fn action(self) -> &'static str {
         match self {
             Self::InvalidObject | Self::AddressConflict | Self::MapFull => "Reconcile",
+            Self::NodePortGuarded => "Guard",
             Self::FailedToStartServiceHealthcheck => "Listen",
             Self::FailedToStartProxierHealthcheck | Self::FailedToStartMetricServer => {
                 "StartKubeProxy"
@@ -116,6 +122,7 @@ impl fmt::Display for Problem {
             Self::InvalidObject => "InvalidObject",
             Self::AddressConflict => "AddressConflict",
             Self::MapFull => "MapFull",
+            Self::NodePortGuarded => "NodePortGuarded",
             Self::FailedToStartServiceHealthcheck => "FailedToStartServiceHealthcheck",
             Self::FailedToStartProxierHealthcheck => "FailedToStartProxierHealthcheck",
             Self::FailedToStartMetricServer => "FailedToStartMetricServer",

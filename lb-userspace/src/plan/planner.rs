@@ -90,6 +90,11 @@ impl Planner {
         self.store.node_is_eligible()
     }
 
+    /// As [`Store::take_exempt_pods`].
+    pub fn take_exempt_pods(&mut self) -> Option<BTreeSet<Arc<str>>> {
+        self.store.take_exempt_pods()
+    }
+
     /// What has changed in the cluster since the last call.
     pub fn take_changes(&mut self) -> Changes {
         self.store.take_changes()

@@ -47,6 +47,7 @@ fn own(config: &Config) -> Value {
         "maxFlows": capacities.flows,
         "maxClients": capacities.clients,
         "maxSourceRanges": capacities.source_ranges,
+        "maxSockets": capacities.sockets,
     })
 }
 

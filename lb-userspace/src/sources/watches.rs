@@ -44,6 +44,13 @@ impl Watches {
         Self(kinds.into_iter().map(|kind| (kind, Arc::default())).collect())
     }
 
+    /// These, and that of another kind.
+    #[must_use]
+    pub fn and(mut self, kind: Kind) -> Self {
+        self.0.entry(kind).or_default();
+        self
+    }
+
     /// The watch of a kind; one that nobody reads if there is none.
     #[must_use]
     pub fn of(&self, kind: Kind) -> Arc<Watch> {

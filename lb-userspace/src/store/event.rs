@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{NamespacedName, Node, Outcome, Service, ServiceCidr, Slice, Subject};
+use crate::model::{NamespacedName, Node, Outcome, Pod, Service, ServiceCidr, Slice, Subject};
 
 /// Something a source learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Event {
     Nodes(Update<Node>),
     /// About `ServiceCIDR`s.
     ServiceCidrs(Update<ServiceCidr>),
+    /// About Pods that are left to their packets.
+    Pods(Update<Pod>),
     /// All that is wrong with a file now, beyond the objects in it. Nothing = it is fine again.
     File(PathBuf, Vec<String>),
     /// Which file each object is in, of all that came from files.

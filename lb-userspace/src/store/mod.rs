@@ -29,7 +29,8 @@ use ipnet::IpNet;
 use nodes::Nodes;
 
 use crate::model::{
-    Kind, NamespacedName, Node, Outcome, Problem, Rejection, Service, ServiceCidr, Slice, Subject,
+    Kind, NamespacedName, Node, Outcome, Pod, Problem, Rejection, Service, ServiceCidr, Slice,
+    Subject,
 };
 
 /// Services, EndpointSlices, Nodes and `ServiceCIDR`s.
@@ -42,6 +43,8 @@ pub struct Store {
     last_of_api_server: Vec<Slice>,
     nodes: Nodes,
     service_cidrs: BTreeMap<NamespacedName, ServiceCidr>,
+    pods: BTreeMap<NamespacedName, Pod>,
+    pods_changed: bool,
     listed: BTreeSet<Kind>,
     dirty: BTreeSet<NamespacedName>,
     networks_changed: bool,
@@ -62,6 +65,8 @@ impl Store {
             last_of_api_server: Vec::new(),
             nodes: Nodes::new(node_name),
             service_cidrs: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            pods_changed: false,
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             networks_changed: false,
@@ -79,6 +84,11 @@ impl Store {
             Event::Nodes(update) => self.update(Kind::Node, update, Self::put_node),
             Event::ServiceCidrs(update) => {
                 self.update(Kind::ServiceCidr, update, Self::put_service_cidr);
+            }
+            Event::Pods(update) => {
+                // The first list too: an earlier run may have left more than there are.
+                self.pods_changed |= matches!(update, Update::Replace(_));
+                self.update(Kind::Pod, update, Self::put_pod);
             }
             Event::File(path, reasons) => self.rejections.set(Subject::File(path), reasons),
             Event::Origins(origins) => self.origins = origins,
@@ -155,6 +165,16 @@ impl Store {
     /// addresses of the own [`node`](Self::node) changed since the last call.
     pub fn take_networks_changed(&mut self) -> bool {
         std::mem::take(&mut self.networks_changed)
+    }
+
+    /// By what the cgroups of those pods of this node are named that are left to their packets, if
+    /// that may have changed since the last call; nothing before their first full list.
+    pub fn take_exempt_pods(&mut self) -> Option<BTreeSet<Arc<str>>> {
+        if !std::mem::take(&mut self.pods_changed) || !self.listed.contains(&Kind::Pod) {
+            return None;
+        }
+        let own = self.pods.values().filter(|pod| pod.node == *self.nodes.own_name());
+        Some(own.map(|pod| Arc::clone(&pod.uid)).collect())
     }
 
     /// What has changed since the last call.
@@ -234,6 +254,7 @@ impl Store {
             Kind::EndpointSlice => names.extend(self.slices.keys().cloned()),
             Kind::ServiceCidr => names.extend(self.service_cidrs.keys().cloned()),
             Kind::Node => names.extend(self.nodes.names()),
+            Kind::Pod => names.extend(self.pods.keys().cloned()),
         }
         names
     }
@@ -290,6 +311,11 @@ impl Store {
     fn put_service_cidr(&mut self, name: NamespacedName, cidr: Option<ServiceCidr>) {
         self.networks_changed |= self.service_cidrs.get(&name) != cidr.as_ref();
         put(&mut self.service_cidrs, name, cidr);
+    }
+
+    fn put_pod(&mut self, name: NamespacedName, pod: Option<Pod>) {
+        self.pods_changed |= self.pods.get(&name) != pod.as_ref();
+        put(&mut self.pods, name, pod);
     }
 
     fn current_slices(&self, service: &NamespacedName) -> Vec<&Slice> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, PATIENCE, output};
 
+mod exceptions;
 mod lifecycle;
 mod neighbours;
 mod refusals;

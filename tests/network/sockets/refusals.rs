@@ -104,12 +104,19 @@ fn a_guarded_node_port_cannot_be_bound_by_processes_of_the_node() {
         tcp
     };
     for (flags, expected) in [(&[][..], None), (&["--guard-node-ports"], Some(Errno::EADDRINUSE))] {
-        let cluster = Cluster::with_flags(Topology::Routed, 1, flags);
+        let mut cluster = Cluster::with_flags(Topology::Routed, 1, flags);
         for ip in ["0.0.0.0", "::", "127.0.0.1", "::1", &cluster.node.v4.to_string()] {
             let refused = bind(&cluster.node.ns, ip, NODE_PORT).err().map(|it| it.raw_os_error());
             assert_eq!(refused.flatten(), expected.map(|errno| errno as i32), "{ip} {flags:?}");
             bind(&cluster.node.ns, ip, NODE_PORT + 1).unwrap();
         }
         bind(&cluster.pod.ns, "0.0.0.0", NODE_PORT).unwrap();
+        if expected.is_some() {
+            for protocol in ["TCP", "UDP"] {
+                let told =
+                    format!("of node node1 wanted to bind the node port {NODE_PORT}/{protocol}");
+                cluster.agent.wait_printed(&told, PATIENCE);
+            }
+        }
     }
 }

@@ -19,7 +19,16 @@ impl Cgroup {
     /// Makes one below that of this process.
     #[must_use]
     pub(super) fn new(label: &str) -> Self {
-        let path = home().join(fresh_name(label));
+        Self::at(home().join(fresh_name(label)))
+    }
+
+    /// Makes one called `name` below another.
+    #[must_use]
+    pub(super) fn below(above: &Self, name: &str) -> Self {
+        Self::at(above.path.join(name))
+    }
+
+    fn at(path: PathBuf) -> Self {
         let make =
             || fs::create_dir(&path).and_then(|()| fs::write(path.join("cgroup.type"), "threaded"));
         while_not_ending(make)

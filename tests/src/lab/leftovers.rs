@@ -87,6 +87,9 @@ fn sweep(given_up: impl Fn(u32) -> bool) {
         fs::remove_file(&path).ok();
     }
     for path in owned_entries(&cgroup::home(), &given_up) {
+        for below in fs::read_dir(&path).into_iter().flatten().flatten() {
+            fs::remove_dir(below.path()).ok();
+        }
         fs::remove_dir(&path).ok();
     }
     for path in owned_entries(&std::env::temp_dir(), &given_up) {

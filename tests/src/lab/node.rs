@@ -96,7 +96,17 @@ impl Node {
     /// Adds a pod, also while agents run. `name` is at most 10 characters, for `veth-<name>`.
     #[must_use]
     pub fn pod(&self, name: &str) -> Pod {
-        let ns = Namespace::in_cgroup(&format!("{}-{name}", self.name), &self.cgroup);
+        self.pod_in(name, &self.cgroup)
+    }
+
+    /// The same with a cgroup of its own, called as the kubelet calls that of the pod with this uid.
+    #[must_use]
+    pub fn pod_with_uid(&self, name: &str, uid: &str) -> Pod {
+        self.pod_in(name, &Arc::new(Cgroup::below(&self.cgroup, &format!("pod{uid}"))))
+    }
+
+    fn pod_in(&self, name: &str, cgroup: &Arc<Cgroup>) -> Pod {
+        let ns = Namespace::in_cgroup(&format!("{}-{name}", self.name), cgroup);
         let (v4, v6) = pod_addresses(self.number, self.pods.fetch_add(1, Ordering::Relaxed));
         let pod = Pod { ns, name: name.to_owned(), v4, v6, host_link: format!("veth-{name}") };
         match self.topology {

@@ -286,4 +286,19 @@ fn a_process_of_the_node_cannot_bind_a_node_port_of_a_service() {
     }
     check(HOST, peer([192, 168, 0, 12], 30_080), Answer::Untouched);
     assert_eq!(tables.counters().get(&Counter::RejectBind), Some(&3));
+    assert_eq!(tables.refused_binds.borrow().len(), 3, "the agent is told of each");
+}
+
+#[test]
+fn an_exempt_pod_is_left_to_its_packets_and_the_node_never_is() {
+    let mut tables = world(1);
+    tables.is_exempt = true;
+    let vip = peer(VIP, 80);
+    let exempt = Caller { is_host: false, ..HOST };
+    for (caller, expected) in [(exempt, Answer::Untouched), (HOST, Answer::Translated)] {
+        assert_eq!(connect(&tables, &caller, &mut vip.clone()), expected);
+        assert_eq!(send(&tables, &caller, &mut vip.clone()), expected);
+    }
+    tables.is_exempt = false;
+    assert_eq!(connect(&tables, &exempt, &mut vip.clone()), Answer::Translated);
 }

@@ -5,9 +5,11 @@
 
 mod flow;
 mod prefix;
+mod socket;
 
 pub use flow::FlowRow;
 pub use prefix::{AddressRow, ClientRow, InterfaceRow, ServiceCidrRow, SourceRangeRow};
+pub use socket::SocketRow;
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;

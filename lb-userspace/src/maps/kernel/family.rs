@@ -1,4 +1,5 @@
-//! The maps of one family: `FRONTENDS_*`, `BACKENDS_*`, `FLOWS_*`, and those of [`prefixes`].
+//! The maps of one family: `FRONTENDS_*`, `BACKENDS_*`, `FLOWS_*`, `SOCKETS_*`, and those of
+//! [`prefixes`].
 //!
 //! What makes a backend visible, its flags, is stored last.
 //!
@@ -14,15 +15,16 @@ use lb_common::abi::backend::{self, Backend};
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::frontend::{self, Frontend, FrontendKey};
 use lb_common::abi::prefix::Ranged;
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::net::{Address, Port};
 
-use super::super::dump::FlowRow;
+use super::super::dump::{FlowRow, SocketRow};
 use super::super::mmap::MappedArray;
 use super::access::{Open, absent_is_fine, invalid, mapped, refused, refused_at, sized};
 use super::prefixes::PrefixMaps;
 use crate::maps::{
     BackendEntry, BackendId, FrontendEntry, MapError, Snapshot, backends_map, flows_map,
-    frontends_map,
+    frontends_map, sockets_map,
 };
 use crate::model::Protocol;
 use crate::plan::FrontendAddress;
@@ -35,6 +37,8 @@ pub(super) struct FamilyMaps<A> {
     pub(super) backends: MappedArray<Backend<A>>,
     pub(super) flows: HashMap<MapData, FlowKey<A>, Flow<A>>,
     pub(super) flow_capacity: u32,
+    sockets: HashMap<MapData, SocketKey<A>, Socket<A>>,
+    pub(super) socket_capacity: u32,
     pub(super) prefixes: PrefixMaps<A>,
 }
 
@@ -46,6 +50,8 @@ where
     Backend<A>: Pod,
     FlowKey<A>: Pod,
     Flow<A>: Pod,
+    SocketKey<A>: Pod,
+    Socket<A>: Pod,
 {
     /// The word of a [`Backend`] that holds its flags: right behind the address, which the port
     /// shares.
@@ -54,9 +60,17 @@ where
     pub(super) fn open(open: &mut Open<'_>) -> Result<Self, MapError> {
         let (frontends, frontend_capacity) = sized(open, frontends_map(A::FAMILY))?;
         let (flows, flow_capacity) = sized(open, flows_map(A::FAMILY))?;
-        let backends = mapped(open, backends_map(A::FAMILY))?;
-        let prefixes = PrefixMaps::open(open)?;
-        Ok(Self { frontends, frontend_capacity, backends, flows, flow_capacity, prefixes })
+        let (sockets, socket_capacity) = sized(open, sockets_map(A::FAMILY))?;
+        Ok(Self {
+            frontends,
+            frontend_capacity,
+            backends: mapped(open, backends_map(A::FAMILY))?,
+            flows,
+            flow_capacity,
+            sockets,
+            socket_capacity,
+            prefixes: PrefixMaps::open(open)?,
+        })
     }
 
     pub(super) fn put_backend(&self, id: BackendId, entry: &BackendEntry) -> Result<(), MapError> {
@@ -138,6 +152,16 @@ where
             flows.insert(key, flow);
         }
         Ok(flows.iter().map(|(key, flow)| FlowRow::new(key, flow)).collect())
+    }
+
+    /// As [`flows`](Self::flows).
+    pub(super) fn sockets(&self) -> Result<Vec<SocketRow>, MapError> {
+        let mut sockets = BTreeMap::new();
+        for item in self.sockets.iter().take(2 * self.socket_capacity as usize) {
+            let (key, socket) = item.map_err(refused(sockets_map(A::FAMILY)))?;
+            sockets.insert(key, socket);
+        }
+        Ok(sockets.iter().map(|(key, socket)| SocketRow::new(key, socket)).collect())
     }
 }
 

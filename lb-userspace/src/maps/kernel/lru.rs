@@ -1,4 +1,5 @@
-//! How full the maps are that the programs alone fill: remembered clients and fragments.
+//! How full the maps are that the programs alone fill: remembered clients,
+//! fragments and sockets.
 //!
 //! They are counted, because nobody keeps books on them. Counting makes no entry younger.
 
@@ -10,6 +11,7 @@ use aya::maps::MapData;
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::map;
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::net::{Addr4, Addr6};
 
 use super::super::batch::Batches;
@@ -18,7 +20,7 @@ use crate::maps::MapError;
 use crate::tables::MapUsage;
 
 /// The maps of one datapath that the programs fill, but for the flows.
-pub struct LruMaps([Lru; 4]);
+pub struct LruMaps([Lru; 6]);
 
 struct Lru {
     map: &'static str,
@@ -42,6 +44,8 @@ impl LruMaps {
             lru::<AffinityKey<Addr6>, Affinity>(directory, map::AFFINITY_V6)?,
             lru::<FragmentKey<Addr4>, FragmentPorts>(directory, map::FRAGMENTS_V4)?,
             lru::<FragmentKey<Addr6>, FragmentPorts>(directory, map::FRAGMENTS_V6)?,
+            lru::<SocketKey<Addr4>, Socket<Addr4>>(directory, map::SOCKETS_V4)?,
+            lru::<SocketKey<Addr6>, Socket<Addr6>>(directory, map::SOCKETS_V6)?,
         ]))
     }
 

@@ -5,8 +5,10 @@
 //! service after its slots.
 
 mod access;
+mod binds;
 mod counters;
 mod events;
+mod exempt;
 mod family;
 mod flows;
 mod lru;
@@ -16,8 +18,10 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+pub use binds::Binds;
 pub use counters::Counters;
 pub use events::{Events, ListenError};
+pub use exempt::Exempt;
 pub use flows::KernelFlows;
 pub use lru::LruMaps;
 pub use names::Names;
@@ -35,7 +39,7 @@ use lb_common::net::{Addr4, Addr6, Family};
 
 use self::access::{absent_is_fine, invalid, mapped, refused, refused_at, sized, typed};
 use self::family::FamilyMaps;
-use super::dump::{CounterRow, FlowRow};
+use super::dump::{CounterRow, FlowRow, SocketRow};
 use super::mmap::MappedArray;
 use super::{
     BackendId, Capacities, MapError, Maps, ReadBack, ServiceEntry, ServiceId, ServiceState,
@@ -94,6 +98,13 @@ impl KernelMaps {
     pub fn flows(&self) -> Result<Vec<FlowRow>, MapError> {
         let mut rows = self.v4.flows()?;
         rows.extend(self.v6.flows()?);
+        Ok(rows)
+    }
+
+    /// What is kept of sockets of both families, sorted by key. They change while they are read.
+    pub fn sockets(&self) -> Result<Vec<SocketRow>, MapError> {
+        let mut rows = self.v4.sockets()?;
+        rows.extend(self.v6.sockets()?);
         Ok(rows)
     }
 
@@ -189,6 +200,7 @@ impl ReadBack for KernelMaps {
             flows: self.v4.flow_capacity,
             clients: self.v4.prefixes.client_capacity,
             source_ranges: self.v4.prefixes.range_capacity,
+            sockets: self.v4.socket_capacity,
         }
     }
 

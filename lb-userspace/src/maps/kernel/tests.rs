@@ -17,6 +17,7 @@ use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
 use lb_common::abi::prefix::Ranged;
 use lb_common::abi::service::SlotRange;
+use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::abi::{capacity, counter};
 use lb_common::clock::Ticks;
 use lb_common::net::{Address, Port, protocol};
@@ -26,7 +27,7 @@ use super::*;
 use crate::maps::fake::Fake;
 use crate::maps::{
     AddressEntry, BackendEntry, FrontendEntry, addresses_map, backends_map, clients_map, flows_map,
-    frontends_map, service_cidrs_map, source_ranges_map,
+    frontends_map, service_cidrs_map, sockets_map, source_ranges_map,
 };
 use crate::model::Protocol;
 use crate::plan::{Client, FrontendAddress, InterfaceEntry};
@@ -44,6 +45,7 @@ const SMALL: Capacities = Capacities {
     flows: 8,
     clients: 8,
     source_ranges: 8,
+    sockets: 8,
 };
 
 /// Whether maps can be created here; without root a test says that it checked nothing, and fails
@@ -104,6 +106,8 @@ where
     Backend<A>: Pod,
     FlowKey<A>: Pod,
     Flow<A>: Pod,
+    SocketKey<A>: Pod,
+    Socket<A>: Pod,
 {
     let frontends = HashMap::<_, FrontendKey<A>, Frontend>::create(SMALL.frontends, 0).unwrap();
     frontends.pin(pins.path(frontends_map(A::FAMILY))).unwrap();
@@ -111,6 +115,8 @@ where
     backends.pin(pins.path(backends_map(A::FAMILY))).unwrap();
     let flows = HashMap::<_, FlowKey<A>, Flow<A>>::create(SMALL.flows, 0).unwrap();
     flows.pin(pins.path(flows_map(A::FAMILY))).unwrap();
+    let sockets = HashMap::<_, SocketKey<A>, Socket<A>>::create(SMALL.sockets, 0).unwrap();
+    sockets.pin(pins.path(sockets_map(A::FAMILY))).unwrap();
     let addresses = HashMap::<_, A, At>::create(SMALL.frontends, 0).unwrap();
     addresses.pin(pins.path(addresses_map(A::FAMILY))).unwrap();
     let ranges = LpmTrie::<_, Ranged<A>, u32>::create(SMALL.source_ranges, NO_PREALLOC).unwrap();

@@ -6,6 +6,7 @@
 mod address;
 mod name;
 mod node;
+mod pod;
 mod service;
 mod service_cidr;
 mod slice;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use name::check_name;
 pub use node::node;
+pub use pod::pod;
 pub use service::{service, service_of, service_selector};
 pub use service_cidr::service_cidr;
 pub use slice::slice;
@@ -33,6 +35,10 @@ pub fn name(meta: &ObjectMeta) -> NamespacedName {
 
 fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// `protocol`, TCP if absent.

@@ -62,7 +62,7 @@ impl Directory {
     fn events(&self) -> Vec<Event> {
         let mut first: BTreeMap<(Kind, &NamespacedName), (&Path, usize)> = BTreeMap::new();
         let (mut services, mut slices) = (Vec::new(), Vec::new());
-        let (mut nodes, mut service_cidrs) = (Vec::new(), Vec::new());
+        let (mut nodes, mut service_cidrs, mut pods) = (Vec::new(), Vec::new(), Vec::new());
         let mut events = Vec::new();
         let mut origins = BTreeMap::new();
         for (path, file) in &self.files {
@@ -80,6 +80,7 @@ impl Directory {
                             Object::Slice(slice) => slices.push((name, slice)),
                             Object::Node(node) => nodes.push((name, node)),
                             Object::ServiceCidr(cidr) => service_cidrs.push((name, cidr)),
+                            Object::Pod(pod) => pods.push((name, pod)),
                         }
                     }
                 }
@@ -89,6 +90,7 @@ impl Directory {
         events.push(Event::Origins(origins));
         events.push(Event::Nodes(Update::Replace(nodes)));
         events.push(Event::ServiceCidrs(Update::Replace(service_cidrs)));
+        events.push(Event::Pods(Update::Replace(pods)));
         events.push(Event::Services(Update::Replace(services)));
         events.push(Event::Slices(Update::Replace(slices)));
         events

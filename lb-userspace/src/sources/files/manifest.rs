@@ -38,6 +38,7 @@ pub(super) enum Object {
     Slice(Outcome<Slice>),
     Node(Outcome<model::Node>),
     ServiceCidr(Outcome<model::ServiceCidr>),
+    Pod(Outcome<model::Pod>),
 }
 
 impl Manifest {
@@ -47,6 +48,7 @@ impl Manifest {
             Object::Slice(_) => Kind::EndpointSlice,
             Object::Node(_) => Kind::Node,
             Object::ServiceCidr(_) => Kind::ServiceCidr,
+            Object::Pod(_) => Kind::Pod,
         }
     }
 }
@@ -182,6 +184,7 @@ impl Type {
                 read(value, convert, Kind::Service, Object::Service)
             }
             ("v1", "Node") => read(value, convert::node, Kind::Node, Object::Node),
+            ("v1", "Pod") => read(value, convert::pod, Kind::Pod, Object::Pod),
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 read(value, convert::slice, Kind::EndpointSlice, Object::Slice)
             }
@@ -211,14 +214,13 @@ impl Type {
 }
 
 /// Kinds of `v1` that stand beside Services in ordinary manifests and say nothing to us.
-const IGNORED: [&str; 12] = [
+const IGNORED: [&str; 11] = [
     "ConfigMap",
     "Event",
     "LimitRange",
     "Namespace",
     "PersistentVolume",
     "PersistentVolumeClaim",
-    "Pod",
     "PodTemplate",
     "ReplicationController",
     "ResourceQuota",

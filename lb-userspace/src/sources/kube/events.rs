@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -114,6 +114,7 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),
         Kind::Node => ApiResource::erase::<Node>(&()),
         Kind::ServiceCidr => ApiResource::erase::<ServiceCIDR>(&()),
+        Kind::Pod => ApiResource::erase::<Pod>(&()),
     }
 }
 

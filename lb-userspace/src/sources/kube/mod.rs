@@ -7,7 +7,8 @@
 //!
 //! The agent's `ClusterRole` lets it `get`, `list` and `watch` `services`, `nodes`,
 //! `endpointslices.discovery.k8s.io` and `servicecidrs.networking.k8s.io`, and `create`
-//! `events.events.k8s.io` (see [`events`]).
+//! `events.events.k8s.io` (see [`events`]); and to list and watch `pods`, if the sockets of pods are
+//! translated: some of them may want to be left alone.
 
 pub mod events;
 mod guarded;
@@ -26,8 +27,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use axum::http::Uri;
 use futures::StreamExt as _;
-use futures::future::join4;
-use k8s_openapi::api::core::v1::{Node, Service};
+use futures::future::join5;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::client::ClientBuilder;
@@ -95,10 +96,12 @@ async fn from_file(path: &Path) -> Result<Config, KubeconfigError> {
 
 /// Sends what the API server says until nobody receives any more. Of the Services only those of the
 /// proxy called `proxy_name`; without a name, those that are of no named proxy.
-/// How the watches are doing is noted in `watches`.
+/// Pods only of the node called `pods_of`; without one, none. How the watches are doing is noted in
+/// `watches`.
 pub async fn run(
     client: Client,
     proxy_name: Option<Arc<str>>,
+    pods_of: Option<&str>,
     watches: &Watches,
     events: mpsc::Sender<Event>,
 ) {
@@ -135,11 +138,23 @@ pub async fn run(
         state: watches.of(Kind::ServiceCidr),
         optional: true,
     };
-    let watches = join4(
+    let pods = async {
+        let Some(node) = pods_of else { return };
+        let pods = Wanted {
+            selection: all().fields(&format!("spec.nodeName={node}")),
+            convert: convert::pod,
+            wrap: Event::Pods,
+            state: watches.of(Kind::Pod),
+            optional: false,
+        };
+        watch::<Pod, _, _>(&client, pods, &events).await;
+    };
+    let watches = join5(
         watch::<Service, _, _>(&client, services, &events),
         watch::<EndpointSlice, _, _>(&client, slices, &events),
         watch::<Node, _, _>(&client, nodes, &events),
         watch::<ServiceCIDR, _, _>(&client, cidrs, &events),
+        pods,
     );
     tokio::select! {
         _ = watches => {}

@@ -192,7 +192,10 @@ fn follow(requests: &Requests, refusal: fn() -> String) -> (JoinHandle<()>, mpsc
     let config = Config::new(serve(requests, refusal).parse().unwrap());
     let client = Client::try_from(config).unwrap();
     let (sender, events) = mpsc::channel(16);
-    (tokio::spawn(async move { run(client, None, &Watches::default(), sender).await }), events)
+    (
+        tokio::spawn(async move { run(client, None, None, &Watches::default(), sender).await }),
+        events,
+    )
 }
 
 #[tokio::test(flavor = "current_thread")]

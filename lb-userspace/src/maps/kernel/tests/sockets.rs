@@ -1,6 +1,6 @@
 //! Who holds a backend, as the agent finds it out.
 
-use lb_common::abi::socket::{Role, Socket, SocketKey, halves};
+use lb_common::abi::socket::{Role, halves};
 
 use super::*;
 use crate::datapath;
@@ -13,7 +13,8 @@ fn the_sockets_that_hold_a_backend_are_found() {
     }
     let pins = Pins::new();
     let object = datapath::pins::Pins::new(pins.0.path());
-    Datapath::load(&object, &SMALL, Globals::default()).unwrap();
+    let capacities = Capacities { sockets: 16_384, ..SMALL };
+    Datapath::load(&object, &capacities, Globals::default()).unwrap();
     let data = MapData::from_pin(object.map(map::SOCKETS_V4)).unwrap();
     let map = Map::from_map_data(data).unwrap();
     let mut map = HashMap::<_, SocketKey<Addr4>, Socket<Addr4>>::try_from(map).unwrap();

@@ -1,0 +1,97 @@
+//! What is left alone where sockets are translated: pods that say so, and MPTCP.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use lb_tests::lab::{Namespace, Topology, wait_until};
+use lb_tests::traffic::{UdpClient, http_get};
+use serde_json::{Value, json};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::cluster::{Cluster, PATIENCE, cluster_ips};
+use crate::sockets::wait_for_answer;
+
+/// `IPPROTO_MPTCP`.
+const IPPROTO_MPTCP: i32 = 262;
+
+const UID: &str = "5a3f-11";
+
+fn pod(cluster: &Cluster, socket_lb: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "shy", "uid": UID, "annotations": {"waggle.dev/socket-lb": socket_lb}},
+        "spec": {"nodeName": cluster.node.name},
+    })
+}
+
+/// How many sockets and how many flows were given a backend while `work` was done.
+fn new(cluster: &Cluster, work: impl FnOnce()) -> [u64; 2] {
+    let counts = || ["new_socket", "new_flow"].map(|name| cluster.counter(name));
+    let before = counts();
+    work();
+    let after = counts();
+    [after[0] - before[0], after[1] - before[1]]
+}
+
+/// Who sends counts, not who made the socket.
+fn ask(from: &Namespace, dst: SocketAddr) {
+    assert_eq!(http_get(from, dst, None, PATIENCE).unwrap().peer, dst);
+    let dst = SocketAddr::new(dst.ip(), 53);
+    for make in [UdpClient::open, UdpClient::connect] {
+        let client = make(from, dst, None, PATIENCE).unwrap();
+        from.run(|| client.ask().unwrap());
+    }
+}
+
+#[test]
+fn a_pod_that_says_so_is_left_to_its_packets_until_it_says_so_no_more() {
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &["--socket-lb=all"]);
+    let shy = cluster.node.pod_with_uid("shy", UID);
+    let (at_sockets, as_packets) = ([3, 0], [0, 3]);
+    let is = |expected: [u64; 2]| {
+        cluster_ips().into_iter().all(|dst| new(&cluster, || ask(&shy.ns, dst)) == expected)
+    };
+    for dst in cluster_ips() {
+        wait_for_answer(&shy.ns, dst);
+    }
+    assert!(is(at_sockets), "like all others");
+    cluster.manifests.write("pods.yaml", &[pod(&cluster, "off")]);
+    wait_until("the pod is left alone", PATIENCE, || is(as_packets));
+    for dst in cluster_ips() {
+        assert_eq!(new(&cluster, || ask(&cluster.pod.ns, dst)), at_sockets, "the others are not");
+        assert_eq!(new(&cluster, || ask(&cluster.node.ns, dst)), at_sockets, "nor is the node");
+    }
+    cluster.manifests.write("pods.yaml", &[pod(&cluster, "on")]);
+    wait_until("the pod is like all others", PATIENCE, || is(at_sockets));
+}
+
+/// Connects by MPTCP, asks for something, and returns whom the socket says it talks to.
+fn ask_by_mptcp(from: &Namespace, dst: SocketAddr) -> SocketAddr {
+    let socket = from.run(|| {
+        let protocol = Protocol::from(IPPROTO_MPTCP);
+        let socket = Socket::new(Domain::for_address(dst), Type::STREAM, Some(protocol)).unwrap();
+        socket.connect(&dst.into()).unwrap();
+        socket
+    });
+    let mut stream = TcpStream::from(socket);
+    let peer = stream.peer_addr().unwrap();
+    write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("web1"), "{answer}");
+    peer
+}
+
+/// As with kube-proxy: translated as packets, and the socket's peer is what was dialled. Processes of
+/// the node have no such packets; they reach the Service too, but are told the backend's address.
+#[test]
+fn mptcp_sockets_of_pods_pass_untouched_and_those_of_the_node_get_there() {
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &["--socket-lb=all"]);
+    for (dst, backend) in cluster_ips().into_iter().zip(cluster.servers[0].sockets()) {
+        wait_for_answer(&cluster.node.ns, dst);
+        let made = new(&cluster, || assert_eq!(ask_by_mptcp(&cluster.pod.ns, dst), dst));
+        assert_eq!(made, [0, 1], "{dst}");
+        let made = new(&cluster, || assert_eq!(ask_by_mptcp(&cluster.node.ns, dst), backend));
+        assert_eq!(made, [1, 0], "{dst}");
+    }
+}
