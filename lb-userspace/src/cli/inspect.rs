@@ -16,7 +16,7 @@ use super::output::{self, Format};
 use crate::datapath::pins::Pins;
 use crate::flows;
 use crate::maps::ReadBack as _;
-use crate::maps::dump::{CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow};
+use crate::maps::dump::{BackendRow, CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow};
 use crate::maps::kernel::KernelMaps;
 
 /// Flags of `waggle flows`.
@@ -149,21 +149,36 @@ fn open(global: &Global) -> anyhow::Result<KernelMaps> {
 }
 
 fn service_lines(dump: &Dump) -> Vec<ServiceLine> {
-    let mut lines: Vec<_> =
-        dump.services.iter().filter(|row| row.in_use).map(|row| service_line(row, dump)).collect();
+    let frontends = by_service(&dump.frontends, |row| row.service.id);
+    let backends = by_service(&dump.backends, |row| row.service.id);
+    let of = |row: &ServiceRow| {
+        let id = &row.service.id;
+        let frontends = frontends.get(id).map_or(&[][..], Vec::as_slice);
+        service_line(row, frontends, backends.get(id).map_or(&[][..], Vec::as_slice))
+    };
+    let mut lines: Vec<_> = dump.services.iter().filter(|row| row.in_use).map(of).collect();
     lines.sort_by(|a, b| (&a.name, a.family).cmp(&(&b.name, b.family)));
     lines
 }
 
-fn service_line(row: &ServiceRow, dump: &Dump) -> ServiceLine {
-    let frontends: Vec<&FrontendRow> =
-        dump.frontends.iter().filter(|frontend| frontend.service.id == row.service.id).collect();
+/// The rows of each service, in their order: one walk for all services.
+fn by_service<T>(rows: &[T], service: impl Fn(&T) -> u32) -> BTreeMap<u32, Vec<&T>> {
+    let mut found: BTreeMap<u32, Vec<&T>> = BTreeMap::new();
+    for row in rows {
+        found.entry(service(row)).or_default().push(row);
+    }
+    found
+}
+
+fn service_line(
+    row: &ServiceRow,
+    frontends: &[&FrontendRow],
+    backends: &[&BackendRow],
+) -> ServiceLine {
     let mut policies: Vec<_> =
         frontends.iter().map(|it| if it.local { "Local" } else { "Cluster" }).collect();
     policies.sort_unstable();
     policies.dedup();
-    let backends: Vec<_> =
-        dump.backends.iter().filter(|backend| backend.service.id == row.service.id).collect();
     ServiceLine {
         name: row.service.name.clone().unwrap_or_else(|| row.service.id.to_string()),
         family: row.family,
@@ -226,7 +241,7 @@ pub(super) fn is_of(name: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maps::dump::{BackendRef, BackendRow, ServiceRef};
+    use crate::maps::dump::{BackendRef, ServiceRef};
 
     fn web() -> ServiceRef {
         ServiceRef { id: 1, name: Some("demo/web:http/TCP".into()) }
