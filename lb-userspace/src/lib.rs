@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod exempt;
+pub mod explain;
 pub mod flows;
 pub mod guard;
 pub mod kube_proxy;

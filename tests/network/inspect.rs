@@ -2,7 +2,7 @@
 
 use lb_common::abi::map;
 use lb_tests::lab::Topology;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, cluster_ips, output};
 
@@ -68,4 +68,45 @@ fn services_and_flows_are_shown_as_tables_and_as_json() {
     let services = cluster.waggle_json(&["services"]);
     assert_eq!(services.as_array().map(Vec::len), Some(4), "two ports, two families: {services}");
     assert!(!cluster.waggle_json(&["flows"]).as_array().expect("a list").is_empty());
+}
+
+#[test]
+fn explain_says_what_becomes_of_a_packet_and_changes_nothing() {
+    let cluster = Cluster::with_flags(Topology::Routed, 2, &["--masquerade=kube-proxy"]);
+    let [dst, _] = cluster_ips();
+    let source = format!("{}:41000", cluster.pod.v4);
+    let report = cluster.waggle_json(&["explain", &source, &dst.to_string()]);
+    assert_eq!(report["notes"], json!([]), "the settings of the programs are known");
+    let [enters, leaves] = [&report["hops"][0], &report["hops"][1]];
+    assert_eq!(enters["interface"], *cluster.pod.host_link, "{report}");
+    assert_eq!(enters["verdict"], "rewritten", "{report}");
+    assert_eq!(leaves["dst"], enters["becomes"][1], "{report}");
+    assert_eq!(cluster.waggle_json(&["flows"]), json!([]), "nothing was inserted");
+
+    let text = cluster.waggle(&["explain", &cluster.pod.v4.to_string(), &dst.to_string()]);
+    for words in ["default/web:http", "policy: the cluster list is in use", "stands in for it"] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+    let text = cluster.waggle(&["explain", &source, "10.96.0.10:81"]);
+    assert!(text.contains("no service has this port"), "{text}");
+}
+
+#[test]
+fn explain_follows_a_flow_that_is_there_and_backends_counts_it() {
+    let cluster = Cluster::new(Topology::Routed, 2);
+    let [dst, _] = cluster_ips();
+    Cluster::ask(&cluster.pod.ns, dst, 1);
+    let flows = cluster.waggle_json(&["flows"]);
+    let [client, backend] = ["client", "backend"].map(|it| flows[0][it].as_str().expect("text"));
+    let report = cluster.waggle_json(&["explain", client, &dst.to_string()]);
+    assert_eq!(report["hops"][0]["becomes"], json!([client, backend]), "{report}");
+    assert_eq!(report["hops"][0]["steps"][0]["found"]["set_dst"], json!(backend), "{report}");
+
+    let backends = cluster.waggle_json(&["backends", "--service", "default/web:http"]);
+    let backends = backends.as_array().expect("a list");
+    assert_eq!(backends.len(), 4, "two servers, two families: {backends:?}");
+    for row in backends {
+        let expected = u64::from(row["address"] == backend);
+        assert_eq!(row["flows"].as_u64(), Some(expected), "{row}");
+    }
 }

@@ -1,14 +1,17 @@
 //! One packet at a time through the datapath, natively and in the kernel.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use lb_common::abi::flow::{Flow, Hook, flags};
 use lb_common::decide;
 use lb_common::native::{Bytes, MemoryTables};
 use lb_common::parse::Link;
 use lb_common::tables::Tables;
-use lb_tests::datapath::{Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, action, now};
+use lb_tests::datapath::{
+    Kernel, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, action, now, run_as_explained,
+};
 use lb_tests::truth::{Fate, destination};
+use lb_userspace::explain::Settings;
 
 /// Something that packets go through. Each is treated as if none had come before, except for
 /// what is remembered of clients.
@@ -36,6 +39,31 @@ impl Execution for &RefCell<Kernel> {
     fn send(&mut self, packet: &[u8]) -> Fate {
         let mut kernel = self.borrow_mut();
         let answer = kernel.run(Hook::Ingress, Link::Ethernet, packet);
+        let (v4, v6) = (kernel.flows_v4(), kernel.flows_v6());
+        kernel.forget_flows();
+        fate(answer.action, &answer.packet, &flags_of(&v4, &v6))
+    }
+}
+
+/// The kernel, asked for an explanation of each packet first.
+pub(crate) struct Explained<'a> {
+    pub(crate) kernel: &'a RefCell<Kernel>,
+    pub(crate) settings: Settings,
+    /// How many packets went through.
+    pub(crate) count: &'a Cell<usize>,
+}
+
+impl Execution for Explained<'_> {
+    fn send(&mut self, packet: &[u8]) -> Fate {
+        let mut kernel = self.kernel.borrow_mut();
+        let mut run = |hook, packet: &[u8]| {
+            self.count.set(self.count.get() + 1);
+            run_as_explained(&mut kernel, self.settings, (hook, Link::Ethernet), packet)
+        };
+        let answer = run(Hook::Ingress, packet);
+        if answer.action == TC_ACT_UNSPEC {
+            run(Hook::Egress, &answer.packet);
+        }
         let (v4, v6) = (kernel.flows_v4(), kernel.flows_v6());
         kernel.forget_flows();
         fate(answer.action, &answer.packet, &flags_of(&v4, &v6))

@@ -10,6 +10,7 @@ use lb_common::abi::settings::masquerade::{ALL, LOCAL_BACKENDS};
 use lb_tests::datapath::{Globals, Kernel};
 use lb_tests::oracle::{Cluster, Masquerade, Packet, Settings};
 use lb_tests::truth::tables;
+use lb_userspace::explain;
 use lb_userspace::maps::fake::Fake;
 use lb_userspace::maps::kernel::KernelMaps;
 use lb_userspace::maps::{Maps, ReadBack};
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::compare::{Disagreement, compare};
-use crate::execute::Execution;
+use crate::execute::{Execution, Explained};
 use crate::generate::histories;
 use crate::history::{History, State};
 use crate::render::{Id, objects};
@@ -44,17 +45,38 @@ fn the_native_datapath_does_what_the_oracle_says() {
 
 #[test]
 fn the_kernel_does_what_the_oracle_says() {
-    let kernels: BTreeMap<u32, RefCell<Kernel>> = [0, LOCAL_BACKENDS, ALL, LOCAL_BACKENDS | ALL]
-        .map(|bits| {
-            let globals = Globals { masquerade: bits, ..Globals::default() };
-            (bits, RefCell::new(Kernel::load(Some(FLOWS), PROBATION, globals)))
-        })
-        .into();
+    let kernels = kernels();
     check("in the kernel", 2_000, |history| {
         let kernel = &kernels[&masquerade(&history.settings)];
         let maps = KernelMaps::from_maps(|name| kernel.borrow().map_data(name));
         live(history, maps.expect("the maps of the object"), |_, _| kernel)
     });
+}
+
+#[test]
+fn the_kernel_does_what_is_explained() {
+    let (kernels, count) = (kernels(), Cell::new(0));
+    check("explained", 20, |history| {
+        let masquerade = masquerade(&history.settings);
+        let kernel = &kernels[&masquerade];
+        let settings = explain::Settings { masquerade, ..explain::Settings::default() };
+        let maps = KernelMaps::from_maps(|name| kernel.borrow().map_data(name));
+        live(history, maps.expect("the maps of the object"), |_, _| Explained {
+            kernel,
+            settings,
+            count: &count,
+        })
+    });
+    assert!(count.get() >= 1_000, "{}", count.get());
+}
+
+/// An object with each setting of masquerading.
+fn kernels() -> BTreeMap<u32, RefCell<Kernel>> {
+    let kernel = |masquerade| {
+        let globals = Globals { masquerade, ..Globals::default() };
+        (masquerade, RefCell::new(Kernel::load(Some(FLOWS), PROBATION, globals)))
+    };
+    [0, LOCAL_BACKENDS, ALL, LOCAL_BACKENDS | ALL].map(kernel).into()
 }
 
 /// The setting of the programs.

@@ -11,7 +11,7 @@ use super::select::List;
 
 /// Who asks: bits of [`client`](crate::abi::prefix::client). None is somebody outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Client(u32);
+pub struct Client(u32);
 
 impl Client {
     /// The node itself.
@@ -21,7 +21,8 @@ impl Client {
 
     /// Who `addr` is: what is known of the address, else of the interface that it came by.
     #[inline(always)]
-    pub(super) fn of<A: Address, T: Tables<A>>(tables: &T, addr: A) -> Self {
+    #[must_use]
+    pub fn of<A: Address, T: Tables<A>>(tables: &T, addr: A) -> Self {
         let known = Self(tables.client(addr).unwrap_or(0));
         if known.is_any_of(POD | NODE) {
             return known;
@@ -43,7 +44,8 @@ impl Client {
     /// itself short-circuit an external policy `Local`: for them it is as if they had left the
     /// cluster and come back through a node with endpoints.
     #[inline(always)]
-    pub(super) const fn list(self, frontend: Frontend) -> List {
+    #[must_use]
+    pub const fn list(self, frontend: Frontend) -> List {
         let local = frontend.flags & flags::LOCAL != 0;
         let external = frontend.flags & flags::EXTERNAL != 0;
         if local && !(external && self.is_any_of(POD | NODE)) {

@@ -31,6 +31,9 @@ use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 
+pub use client::Client;
+pub use select::List;
+
 use crate::net::{Addr4, Addr6};
 use follow::Follow;
 

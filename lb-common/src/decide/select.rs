@@ -11,7 +11,7 @@ use crate::tables::Tables;
 
 /// Which of a service's lists a flow is balanced over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum List {
+pub enum List {
     /// For traffic policy `Cluster`.
     Cluster,
     /// For traffic policy `Local`.
@@ -19,8 +19,10 @@ pub(super) enum List {
 }
 
 impl List {
+    /// Its slots.
     #[inline(always)]
-    fn range(self, service: &Service) -> SlotRange {
+    #[must_use]
+    pub const fn range(self, service: &Service) -> SlotRange {
         match self {
             Self::Cluster => service.cluster,
             Self::Local => service.local,

@@ -139,7 +139,7 @@ impl FlowLine {
     }
 }
 
-fn open(global: &Global) -> anyhow::Result<KernelMaps> {
+pub(super) fn open(global: &Global) -> anyhow::Result<KernelMaps> {
     let directory = Pins::new(&global.bpffs).maps();
     let shown = directory.display();
     fs::metadata(&directory).with_context(|| {

@@ -2,10 +2,12 @@
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 failed, 2 usage.
 
+mod backends;
 mod capacities;
 mod check;
 mod cleanup;
 mod detect;
+mod explain;
 mod inspect;
 mod layers;
 mod log;
@@ -24,6 +26,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+pub use backends::BackendsArgs;
+pub use explain::ExplainArgs;
 pub use inspect::FlowsArgs;
 pub use migrate::MigrateArgs;
 pub use output::Format;
@@ -82,8 +86,13 @@ enum Command {
     Migrate(MigrateArgs),
     /// List services, their frontends and how many of their backends serve
     Services,
+    /// List backends, the lists they are in, and how many flows each has
+    Backends(BackendsArgs),
     /// List flows: client, frontend, backend
     Flows(FlowsArgs),
+    /// Tell step by step what the datapath would do with a packet, and change nothing
+    #[command(after_help = explain::HELP)]
+    Explain(ExplainArgs),
     /// Show new flows, drops and rejects as they happen
     #[command(after_help = trace::HELP)]
     Trace(TraceArgs),
@@ -103,7 +112,9 @@ impl Cli {
             Command::Cleanup => cleanup::run(&global),
             Command::Migrate(args) => migrate::run(&global, &args),
             Command::Services => inspect::services(&global),
+            Command::Backends(args) => backends::run(&global, &args),
             Command::Flows(args) => inspect::flows(&global, &args),
+            Command::Explain(args) => explain::run(&global, &args),
             Command::Trace(args) => trace::run(&global, &args),
             Command::Dump => inspect::dump(&global),
             Command::Version => version::run(&global),

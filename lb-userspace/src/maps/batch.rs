@@ -1,5 +1,6 @@
 //! Commands of bpf(2) on hash maps that aya 0.14 does not offer: reading many entries by one call,
-//! and taking one out so that nobody else can change it in between.
+//! and taking one out so that nobody else can change it in between. And on an array whose value has a
+//! size that only the kernel knows.
 #![expect(unsafe_code, reason = "the kernel reads and writes through addresses in the command")]
 
 use std::io;
@@ -8,9 +9,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::ptr::{from_mut, from_ref};
 
 use aya::Pod;
-use aya::maps::MapData;
+use aya::maps::{MapData, MapType};
 use nix::libc;
 
+/// `BPF_MAP_LOOKUP_ELEM`.
+const LOOKUP: libc::c_long = 1;
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`; of hash maps since Linux 5.14.
 const LOOKUP_AND_DELETE: libc::c_long = 21;
 /// `BPF_MAP_LOOKUP_BATCH`, since Linux 5.6.
@@ -151,6 +154,26 @@ impl<K: Pod, V: Pod> Batches<K, V> {
     fn map_fd(&self) -> u32 {
         self.fd.as_raw_fd().cast_unsigned()
     }
+}
+
+/// The bytes of the first element of an array, which must not be one with a value for each CPU.
+pub(crate) fn first_value(map: &MapData) -> io::Result<Vec<u8>> {
+    let info = map.info().map_err(io::Error::other)?;
+    let is_array = matches!(info.map_type(), Ok(MapType::Array));
+    if !is_array || info.key_size() as usize != size_of::<u32>() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an array"));
+    }
+    let (key, mut value) = (0_u32, vec![0; info.value_size() as usize]);
+    let command = ElementCommand {
+        map_fd: map.fd().as_fd().as_raw_fd().cast_unsigned(),
+        pad: 0,
+        key: from_ref(&key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads a key of four bytes and writes a value, for which there is room.
+    unsafe { bpf(LOOKUP, from_ref(&command).cast(), size_of_val(&command)) }?;
+    Ok(value)
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 //! Everything that is written passes through [`Maps::apply`], one [`Write`] at a time, so that the
 //! order of writes can be tested and a failure can happen between any two of them.
 
-mod batch;
+pub(crate) mod batch;
 pub mod dump;
 pub mod fake;
 mod family;

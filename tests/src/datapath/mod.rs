@@ -4,6 +4,7 @@
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
 //! counters, flow entries and remembered clients.
 
+mod explained;
 mod fragment;
 mod icmp;
 mod kernel;
@@ -11,6 +12,7 @@ mod packet;
 mod sctp;
 mod world;
 
+pub use explained::run_as_explained;
 pub use icmp::icmp;
 use kernel::Lent;
 pub use kernel::{Answer, Globals, Kernel};

@@ -10,9 +10,9 @@ use super::super::mmap::MappedArray;
 use crate::maps::MapError;
 
 /// Who finds a map by its name.
-pub(super) type Open<'a> = dyn FnMut(&'static str) -> Result<MapData, aya::maps::MapError> + 'a;
+pub(crate) type Open<'a> = dyn FnMut(&'static str) -> Result<MapData, aya::maps::MapError> + 'a;
 
-pub(super) fn mapped<T: Pod>(
+pub(in crate::maps) fn mapped<T: Pod>(
     open: &mut Open<'_>,
     name: &'static str,
 ) -> Result<MappedArray<T>, MapError> {
@@ -20,7 +20,7 @@ pub(super) fn mapped<T: Pod>(
     MappedArray::new(&map).map_err(|source| MapError::Kernel { map: name, source })
 }
 
-pub(super) fn typed<M>(open: &mut Open<'_>, name: &'static str) -> Result<M, MapError>
+pub(crate) fn typed<M>(open: &mut Open<'_>, name: &'static str) -> Result<M, MapError>
 where
     M: TryFrom<Map, Error = aya::maps::MapError>,
 {
@@ -28,7 +28,7 @@ where
 }
 
 /// The map and its capacity.
-pub(super) fn sized<M>(open: &mut Open<'_>, name: &'static str) -> Result<(M, u32), MapError>
+pub(crate) fn sized<M>(open: &mut Open<'_>, name: &'static str) -> Result<(M, u32), MapError>
 where
     M: TryFrom<Map, Error = aya::maps::MapError>,
 {
@@ -38,7 +38,7 @@ where
     Ok((map, capacity))
 }
 
-pub(super) fn absent_is_fine(
+pub(crate) fn absent_is_fine(
     map: &'static str,
     removed: Result<(), aya::maps::MapError>,
 ) -> Result<(), MapError> {
@@ -48,16 +48,16 @@ pub(super) fn absent_is_fine(
     }
 }
 
-pub(super) fn invalid(map: &'static str, message: &str) -> MapError {
+pub(crate) fn invalid(map: &'static str, message: &str) -> MapError {
     MapError::Kernel { map, source: io::Error::new(io::ErrorKind::InvalidInput, message) }
 }
 
-pub(super) fn refused(map: &'static str) -> impl Fn(aya::maps::MapError) -> MapError {
+pub(crate) fn refused(map: &'static str) -> impl Fn(aya::maps::MapError) -> MapError {
     move |error| MapError::Kernel { map, source: into_io(error) }
 }
 
 /// A refused insertion into a map of `capacity` entries: no room, or something else.
-pub(super) fn refused_at(
+pub(crate) fn refused_at(
     map: &'static str,
     capacity: u32,
 ) -> impl Fn(aya::maps::MapError) -> MapError {

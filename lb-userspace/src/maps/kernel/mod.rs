@@ -4,7 +4,7 @@
 //! memory, what makes an entry visible is stored last: the flags of a backend, the ranges of a
 //! service after its slots.
 
-mod access;
+pub(crate) mod access;
 mod binds;
 mod counters;
 mod events;
