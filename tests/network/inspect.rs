@@ -81,7 +81,8 @@ fn explain_says_what_becomes_of_a_packet_and_changes_nothing() {
     assert_eq!(enters["interface"], *cluster.pod.host_link, "{report}");
     assert_eq!(enters["verdict"], "rewritten", "{report}");
     assert_eq!(leaves["dst"], enters["becomes"][1], "{report}");
-    assert_eq!(cluster.waggle_json(&["flows"]), json!([]), "nothing was inserted");
+    let flows = cluster.waggle(&["flows"]);
+    assert!(!flows.contains(&source), "nothing was inserted: {flows}");
 
     let text = cluster.waggle(&["explain", &cluster.pod.v4.to_string(), &dst.to_string()]);
     for words in ["default/web:http", "policy: the cluster list is in use", "stands in for it"] {
@@ -106,7 +107,8 @@ fn explain_follows_a_flow_that_is_there_and_backends_counts_it() {
     let backends = backends.as_array().expect("a list");
     assert_eq!(backends.len(), 4, "two servers, two families: {backends:?}");
     for row in backends {
-        let expected = u64::from(row["address"] == backend);
-        assert_eq!(row["flows"].as_u64(), Some(expected), "{row}");
+        let is_here = |flow: &&Value| flow["backend"] == row["address"];
+        let expected = flows.as_array().expect("a list").iter().filter(is_here).count();
+        assert_eq!(row["flows"], json!(expected), "{row}");
     }
 }
