@@ -13,6 +13,7 @@ const SMALL: Capacities = Capacities {
     slots: 5,
     backends: 4,
     flows: 8,
+    sockets: 8,
     clients: 2,
     source_ranges: 2,
 };

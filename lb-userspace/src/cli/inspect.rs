@@ -16,7 +16,9 @@ use super::output::{self, Format};
 use crate::datapath::pins::Pins;
 use crate::flows;
 use crate::maps::ReadBack as _;
-use crate::maps::dump::{BackendRow, CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow};
+use crate::maps::dump::{
+    BackendRow, CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow,
+};
 use crate::maps::kernel::KernelMaps;
 
 /// Flags of `waggle flows`.

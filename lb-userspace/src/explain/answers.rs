@@ -189,6 +189,10 @@ macro_rules! live_tables {
                 self.settings.vip_echo
             }
 
+            fn takes_over(&self) -> bool {
+                self.settings.takes_over
+            }
+
             fn now(&self) -> Ticks {
                 self.now
             }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use aya::maps::{MapData, MapInfo};
 use aya::programs::{ProgramInfo, loaded_programs};
 use lb_common::abi::settings::{
-    DEFAULT_MASQUERADE_PORTS, MASQUERADE, MASQUERADE_PORTS, VIP_ECHO, echo, packed_ports,
+    DEFAULT_MASQUERADE_PORTS, MASQUERADE, MASQUERADE_PORTS, TAKEOVER, VIP_ECHO, echo, packed_ports,
 };
 
 use crate::datapath::object::OBJECT;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub masquerade_ports: u32,
     /// [`VIP_ECHO`](lb_common::abi::settings::VIP_ECHO).
     pub vip_echo: u32,
+    /// [`TAKEOVER`](lb_common::abi::settings::TAKEOVER).
+    pub takes_over: bool,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             masquerade: 0,
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             vip_echo: echo::ANSWER,
+            takes_over: false,
         }
     }
 }
@@ -57,12 +60,13 @@ impl Settings {
     fn read(map: u32) -> anyhow::Result<Self> {
         let data = MapData::from_id(map).context("open the globals of the programs")?;
         let values = first_value(&data).context("read the globals of the programs")?;
-        let [masquerade, masquerade_ports, vip_echo] =
-            [MASQUERADE, MASQUERADE_PORTS, VIP_ECHO].map(|name| global(&values, name));
+        let [masquerade, masquerade_ports, vip_echo, takeover] =
+            [MASQUERADE, MASQUERADE_PORTS, VIP_ECHO, TAKEOVER].map(|name| global(&values, name));
         Ok(Self {
             masquerade: masquerade?,
             masquerade_ports: masquerade_ports?,
             vip_echo: vip_echo?,
+            takes_over: takeover? != 0,
         })
     }
 }

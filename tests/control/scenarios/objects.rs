@@ -40,7 +40,7 @@ impl Objects {
                 Event::Slices(update) => take(&mut self.slices, update),
                 Event::Nodes(update) => take(&mut self.nodes, update),
                 Event::ServiceCidrs(update) => take(&mut self.service_cidrs, update),
-                Event::File(..) | Event::Origins(_) => {}
+                Event::Pods(_) | Event::File(..) | Event::Origins(_) => {}
             }
         }
     }
