@@ -2,6 +2,7 @@
 //!
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
+// tidy: long because it wires every part to every other, and nothing else
 
 mod drift;
 
@@ -258,7 +259,7 @@ fn attacher(config: &Config) -> anyhow::Result<Attacher> {
         tracing::info!("TCP connections that are there already are left to kube-proxy's rules");
     }
     let (host_netns, knows_mptcp) = (sockets::own_netns()?, sockets::knows_mptcp());
-    let globals = Globals { host_netns, knows_mptcp, takes_over, ..globals };
+    let globals = Globals { takes_over, knows_mptcp, host_netns, ..globals };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
     let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
     #[cfg(feature = "datapath-log")]
@@ -420,7 +421,8 @@ fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
     let noted = watches.clone();
     let pods_of = (config.sockets.whose == SocketLb::All).then(|| config.node_name.clone());
     let task = tokio::spawn(async move {
-        sources::kube::run(client, proxy_name, pods_of.as_deref(), &noted, sender).await;
+        let pods_of = pods_of.as_deref();
+        Box::pin(sources::kube::run(client, proxy_name, pods_of, &noted, sender)).await;
         Ok(())
     });
     Sourced { events, complaints: Some(complaints), watches, task }

@@ -4,7 +4,7 @@
 //! A pod leads to its cgroup by its uid, which names a directory below the root of the hierarchy in a
 //! way that the kubelet keeps stable; its id is the inode, and the kernel knows it of every process
 //! that calls. Why not the network namespace, which the program sees too: to learn the cookie of one
-//! means to enter it (CAP_SYS_ADMIN, which the agent has not), and the namespace comes after the
+//! means to enter it (`CAP_SYS_ADMIN`, which the agent has not), and the namespace comes after the
 //! cgroup. Processes that somebody else sends into the pod's namespace (`nsenter`) are not exempt.
 //!
 //! The cgroup may come a moment after the pod; until it is found, it is looked for again and again.
@@ -33,9 +33,10 @@ pub async fn run(root: PathBuf, mut table: Exempt, mut wanted: watch::Receiver<W
     let mut is_missing = false;
     let mut told = None;
     loop {
-        let changed = match is_missing {
-            true => timeout(PAUSE, wanted.changed()).await.unwrap_or(Ok(())),
-            false => wanted.changed().await,
+        let changed = if is_missing {
+            timeout(PAUSE, wanted.changed()).await.unwrap_or(Ok(()))
+        } else {
+            wanted.changed().await
         };
         if changed.is_err() {
             return;

@@ -39,4 +39,5 @@ mod sctp;
 mod strays;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
 mod trace;

@@ -1,4 +1,5 @@
 //! `waggle run`: flags as typed, and the [`Config`] made of them.
+// tidy: long because every flag of the agent is described here
 
 use std::fs;
 use std::path::PathBuf;

@@ -19,13 +19,13 @@ const READ_ONLY: &str = ".rodata";
 /// The settings that a decision on a packet reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// [`MASQUERADE`](lb_common::abi::settings::MASQUERADE).
+    /// [`MASQUERADE`].
     pub masquerade: u32,
-    /// [`MASQUERADE_PORTS`](lb_common::abi::settings::MASQUERADE_PORTS).
+    /// [`MASQUERADE_PORTS`].
     pub masquerade_ports: u32,
-    /// [`VIP_ECHO`](lb_common::abi::settings::VIP_ECHO).
+    /// [`VIP_ECHO`].
     pub vip_echo: u32,
-    /// [`TAKEOVER`](lb_common::abi::settings::TAKEOVER).
+    /// [`TAKEOVER`].
     pub takes_over: bool,
 }
 

@@ -163,6 +163,7 @@ pub(super) fn protocol_name(number: u8) -> String {
     protocol::name(number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 fn label<S: Serializer>(counter: &Counter, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(counter.label())
 }

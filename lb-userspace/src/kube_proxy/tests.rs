@@ -20,7 +20,7 @@ table ip filter {
 }
 table inet mine { chain KUBE-SERVICES { }; }";
 
-/// As iptables over nf_tables writes what kube-proxy asks it for.
+/// As iptables over `nf_tables` writes what kube-proxy asks it for.
 const IPTABLES: &str = "\
 table ip nat {
   chain KUBE-MARK-MASQ { meta mark set meta mark or 0x4000; }

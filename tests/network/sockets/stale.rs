@@ -234,7 +234,7 @@ fn connections_outlive_their_endpoint_as_with_kube_proxy() {
         wait_until_destroyed(datagrams);
         assert_eq!(connection.get("/").expect("an answer").name, "web1");
     }
-    assert_eq!(destroyed(&cluster, "tcp"), 0.0);
+    assert!(destroyed(&cluster, "tcp") < 0.5);
 }
 
 #[test]
@@ -250,5 +250,6 @@ fn connections_end_with_an_endpoint_that_is_removed_where_asked_for_but_not_with
     for (connection, _) in &mut connections {
         wait_until("the connection has ended", PATIENCE, || connection.get("/").is_err());
     }
-    assert_eq!(destroyed(&cluster, "tcp"), 2.0);
+    let tcp = destroyed(&cluster, "tcp");
+    assert!((1.5..2.5).contains(&tcp), "{tcp}");
 }

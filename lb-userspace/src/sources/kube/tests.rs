@@ -193,7 +193,9 @@ fn follow(requests: &Requests, refusal: fn() -> String) -> (JoinHandle<()>, mpsc
     let client = Client::try_from(config).unwrap();
     let (sender, events) = mpsc::channel(16);
     (
-        tokio::spawn(async move { run(client, None, None, &Watches::default(), sender).await }),
+        tokio::spawn(async move {
+            Box::pin(run(client, None, None, &Watches::default(), sender)).await;
+        }),
         events,
     )
 }

@@ -132,7 +132,6 @@ fn kinds_that_others_read_are_passed_over_and_mistakes_are_named() {
         |version, kind| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}");
     for (version, kind) in [
         ("apps/v1", "Deployment"),
-        ("v1", "Pod"),
         ("v1", "ConfigMap"),
         ("v1", "Namespace"),
         ("serving.knative.dev/v1", "Service"),
