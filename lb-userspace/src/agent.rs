@@ -2,84 +2,64 @@
 //!
 //! One task owns planner, tables, maps and attachments; sources and netlink feed it. Whatever ends
 //! it leaves everything in the kernel in place (I7).
-// tidy: long because it wires every part to every other, and nothing else
 
 mod drift;
+mod servers;
+mod source;
+mod start;
+
+pub(crate) use source::{Sourced, source};
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::Router;
 use jiff::Timestamp;
 use lb_common::net::Family;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Source, Takeover};
+use self::servers::Servers;
+use self::source::SourceTask;
+use crate::config::Config;
 use crate::datapath::attach::Attacher;
-use crate::datapath::bpffs;
-use crate::datapath::hold::Hold;
-use crate::datapath::load::{Datapath, Globals};
-use crate::datapath::pins::Pins;
-use crate::datapath::reserved;
-use crate::datapath::sockets::{self, SocketLb};
 use crate::exempt;
-use crate::flows::{Collector, Walk};
-use crate::guard;
-use crate::kube_proxy;
-use crate::maps::kernel::{Counters, Exempt, KernelMaps, LruMaps, Names};
-use crate::model::{Kind, NamespacedName, Problem, Rejection, Subject};
+use crate::maps::kernel::KernelMaps;
+use crate::model::Rejection;
 use crate::netlink::{self, InterfaceFilter, Network, Target};
-use crate::plan::Planner;
 use crate::reconcile::Reconciler;
 use crate::serve::checks::Checks;
-use crate::serve::configz::configz;
 use crate::serve::health::Health;
-use crate::serve::metrics::{Live, Metrics};
-use crate::serve::{BindAddress, Server, Trouble, status};
-use crate::sources;
-use crate::sources::watches::Watches;
+use crate::serve::metrics::Metrics;
 use crate::store::Event;
-use crate::terminate::{Terminator, Wake};
+use crate::terminate::Wake;
 
 /// The shortest time between two passes: the first change of a burst is written at once, the rest
 /// of it together.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Events that may wait; a source that is faster waits itself.
-const EVENTS: usize = 1024;
-
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
-    let hold = hold(&config)?;
-    let mut attacher = attacher(&config)?;
-    attach_sockets(&config, &mut attacher);
-    reserve_ports(&config);
-    let reconciler = reconciler(&config)?;
+    let hold = start::hold(&config)?;
+    let mut attacher = start::attacher(&config)?;
+    start::attach_sockets(&config, &mut attacher);
+    start::reserve_ports(&config);
+    let reconciler = start::reconciler(&config)?;
     let network = netlink::follow(stop.clone()).await?;
     let metrics = Metrics::new(config.service_metrics);
-    collect_flows(&config, &metrics)?;
-    let terminator = terminate_sockets(&config, &metrics)?;
+    start::collect_flows(&config, &metrics)?;
+    let terminator = start::terminate_sockets(&config, &metrics)?;
     let Sourced { events, complaints, watches, task } = source(&config, &metrics).await?;
     let servers = Servers { config: &config, metrics: &metrics, complaints: &complaints, stop };
     let health = servers.start(watches)?;
     let checks = servers.checks(&health);
-    if config.sockets.guard_node_ports {
-        guard::start(
-            &Pins::new(&config.bpffs).maps(),
-            config.node_name.clone(),
-            complaints.clone(),
-        )?;
-    }
-    let exempt = follow_exempt(&config)?;
+    start::guard_node_ports(&config, complaints.clone())?;
+    let exempt = start::follow_exempt(&config)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node_name, "started");
     let mut agent = Agent {
         watch: drift::Watch::new(&config, hold),
@@ -237,195 +217,6 @@ impl Agent {
             }
         }
     }
-}
-
-fn hold(config: &Config) -> anyhow::Result<Hold> {
-    let dir = &config.bpffs;
-    if bpffs::ensure(dir)
-        .with_context(|| format!("mount a BPF file system at {}", dir.display()))?
-    {
-        tracing::info!(dir = %dir.display(), "mounted a BPF file system");
-    }
-    Hold::take(&Pins::new(dir)).context("one agent runs on a node: stop the other one first")
-}
-
-fn attacher(config: &Config) -> anyhow::Result<Attacher> {
-    let pins = Pins::new(&config.bpffs);
-    let method = config.attach.method()?;
-    let globals = config.globals();
-    let takes_over = globals.takes_over
-        || config.takeover == Takeover::Auto && kube_proxy::may_have_connections();
-    if takes_over {
-        tracing::info!("TCP connections that are there already are left to kube-proxy's rules");
-    }
-    let (host_netns, knows_mptcp) = (sockets::own_netns()?, sockets::knows_mptcp());
-    let globals = Globals { takes_over, knows_mptcp, host_netns, ..globals };
-    #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
-    let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
-    #[cfg(feature = "datapath-log")]
-    crate::datapath::log::follow(&mut datapath)?;
-    Ok(Attacher::new(datapath, pins, method, config.order))
-}
-
-/// Without them packets are translated, but processes of this node reach no Service.
-fn attach_sockets(config: &Config, attacher: &mut Attacher) {
-    let pins = Pins::new(&config.bpffs);
-    match sockets::sync(attacher.datapath(), &pins, &config.sockets) {
-        Ok(_) => tracing::info!(whose = ?config.sockets.whose, "attached to sockets"),
-        Err(error) => tracing::error!(
-            "processes of this node do not reach Services: {error:#}; `waggle check` tells what is \
-             missing, --socket-lb=off does without"
-        ),
-    }
-}
-
-/// Keeps the table of exempt cgroups, where there can be any.
-fn follow_exempt(config: &Config) -> anyhow::Result<Option<watch::Sender<exempt::Wanted>>> {
-    if config.sockets.whose != SocketLb::All {
-        return Ok(None);
-    }
-    let table = Exempt::from_pins(&Pins::new(&config.bpffs).maps()).context("open the cgroups")?;
-    // What is wrong with it was told when programs were to be attached there.
-    let Ok(root) = sockets::root(&config.sockets) else { return Ok(None) };
-    let (sender, wanted) = watch::channel(None);
-    tokio::spawn(exempt::run(root, table, wanted));
-    Ok(Some(sender))
-}
-
-/// Without it the agent works too: only a socket and a flow may want the same port one day.
-fn reserve_ports(config: &Config) {
-    let wanted = config.reserve_ports.then_some(config.masquerade_ports);
-    if let Err(error) = reserved::reserve(&Pins::new(&config.bpffs), &config.sysctls, wanted) {
-        tracing::warn!(
-            ports = %config.masquerade_ports,
-            "sockets of this node are not kept off the masquerade ports: {error:#}; reserve them in \
-             net.ipv4.ip_local_reserved_ports yourself and give --reserve-ports=false"
-        );
-    }
-}
-
-fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
-    let maps = KernelMaps::from_pins(&Pins::new(&config.bpffs).maps()).context("open the maps")?;
-    let planner = Planner::new(&config.node_name, config.plan.clone());
-    Reconciler::restore(planner, maps).context("read the maps of an earlier run")
-}
-
-/// What the agent says about itself over HTTP.
-struct Servers<'a> {
-    config: &'a Config,
-    metrics: &'a Metrics,
-    complaints: &'a Option<mpsc::Sender<Rejection>>,
-    stop: CancellationToken,
-}
-
-impl Servers<'_> {
-    /// Serves metrics and health for as long as the agent runs.
-    fn start(&self, watches: Watches) -> anyhow::Result<Health> {
-        let maps = Pins::new(&self.config.bpffs).maps();
-        let live = Live {
-            counters: Counters::from_pins(&maps).context("open the counters")?,
-            lru_maps: LruMaps::from_pins(&maps).context("open the maps of clients")?,
-            watches,
-        };
-        let metrics = self.metrics.router(live).merge(status::router(configz(self.config)));
-        let health = Health::new(Timestamp::now());
-        let answers = health.router(self.metrics.kube_proxy.clone());
-        let Config { metrics: BindAddress(at), healthz: BindAddress(healthz_at), .. } = self.config;
-        self.serve("metrics", *at, Problem::FailedToStartMetricServer, metrics);
-        self.serve("health", *healthz_at, Problem::FailedToStartProxierHealthcheck, answers);
-        Ok(health)
-    }
-
-    fn serve(&self, what: &'static str, at: Option<SocketAddr>, problem: Problem, router: Router) {
-        let Some(address) = at else { return };
-        let node = self.config.node_name.clone();
-        let object = Subject::Object(Kind::Node, NamespacedName::new("", &node));
-        let (complaints, deaf) = (self.complaints.clone(), self.metrics.deaf(what));
-        let trouble = Trouble { node, object, problem, complaints, deaf };
-        let server = Server { what: what.to_owned(), address, router, trouble };
-        tokio::spawn(server.run(self.stop.clone()));
-    }
-
-    fn checks(&self, health: &Health) -> Checks {
-        let deaf = self.metrics.deaf("health check");
-        Checks::new(self.config.node_name.clone(), health.clone(), self.complaints.clone(), deaf)
-    }
-}
-
-/// Removes the entries of flows that are over, beside everything else.
-fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
-    let maps = Pins::new(&config.bpffs).maps();
-    let collector = Collector::from_pins(&maps, config.timeouts).context("open the flows")?;
-    let names = Names::from_pins(&maps).context("open the names of services")?;
-    let metrics = metrics.clone();
-    let show = move |walk: &Walk| {
-        metrics.show_walk(walk);
-        metrics.services.walked(walk, |id| names.get(id));
-    };
-    collector.start(show).context("start the thread for flows")
-}
-
-/// Ends sockets whose backend is gone, beside everything else.
-fn terminate_sockets(config: &Config, metrics: &Metrics) -> anyhow::Result<Wake> {
-    let maps = Pins::new(&config.bpffs).maps();
-    let own = sockets::own_netns()?;
-    let terminator = Terminator::from_pins(&maps, own, config.terminate.clone());
-    let metrics = metrics.clone();
-    let show = move |protocol| metrics.destroyed(protocol);
-    let terminator = terminator.context("open the sockets")?;
-    terminator.start(show).context("start the thread for sockets")
-}
-
-type SourceTask = JoinHandle<anyhow::Result<()>>;
-
-/// A running source.
-pub(crate) struct Sourced {
-    pub(crate) events: mpsc::Receiver<Event>,
-    complaints: Option<mpsc::Sender<Rejection>>,
-    watches: Watches,
-    task: SourceTask,
-}
-
-/// Starts the source that the settings name.
-pub(crate) async fn source(config: &Config, metrics: &Metrics) -> anyhow::Result<Sourced> {
-    let file = match &config.source {
-        Source::Manifests(directory) => {
-            let (sender, events) = mpsc::channel(EVENTS);
-            let proxy_name = config.service_proxy_name.clone();
-            let task = tokio::spawn(sources::files::run(directory.clone(), proxy_name, sender));
-            let watches = Watches::default();
-            return Ok(Sourced { events, complaints: None, watches, task });
-        }
-        Source::Kubeconfig(file) => Some(file.as_path()),
-        Source::InCluster => None,
-    };
-    let (requests, watches) = (metrics.requests.clone(), watches(config));
-    let observer = Arc::new(move |asked| requests.count(asked));
-    let server = config.api_server.clone();
-    let kubelet = config.kubelet_kubeconfig.as_deref();
-    let client = sources::kube::client(file, server, kubelet, observer, &watches).await?;
-    Ok(cluster(client, watches, config))
-}
-
-fn watches(config: &Config) -> Watches {
-    let watches = Watches::of_cluster();
-    if config.sockets.whose == SocketLb::All { watches.and(Kind::Pod) } else { watches }
-}
-
-fn cluster(client: kube::Client, watches: Watches, config: &Config) -> Sourced {
-    let (node_name, proxy_name) = (config.node_name.clone(), config.service_proxy_name.clone());
-    let (sender, events) = mpsc::channel(EVENTS);
-    let (complaints, told) = mpsc::channel(sources::kube::events::QUEUE);
-    let teller = client.clone();
-    tokio::spawn(async move { sources::kube::events::run(teller, &node_name, told).await });
-    let noted = watches.clone();
-    let pods_of = (config.sockets.whose == SocketLb::All).then(|| config.node_name.clone());
-    let task = tokio::spawn(async move {
-        let pods_of = pods_of.as_deref();
-        Box::pin(sources::kube::run(client, proxy_name, pods_of, &noted, sender)).await;
-        Ok(())
-    });
-    Sourced { events, complaints: Some(complaints), watches, task }
 }
 
 async fn ended(source: SourceTask) -> anyhow::Result<()> {

@@ -1,17 +1,17 @@
 //! `waggle run`: flags as typed, and the [`Config`] made of them.
-// tidy: long because every flag of the agent is described here
 
-use std::fs;
+mod values;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use axum::http::Uri;
 use clap::{ArgAction, Args};
 use globset::Glob;
-use jiff::SignedDuration;
 
+use self::values::{api_server, host_name, interval, label_value, node_name};
 use super::capacities::CapacityArgs;
 use super::detect::DetectArgs;
 use super::log::LogArgs;
@@ -209,205 +209,5 @@ fn source(manifests: Option<PathBuf>, kubeconfig: Option<PathBuf>) -> Source {
     }
 }
 
-/// As the kubelet names a node that nobody named.
-fn host_name() -> anyhow::Result<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname")
-        .context("read the host name; give --node-name instead")?;
-    node_name(&name).map_err(|problem| anyhow!("the host name {problem}; give --node-name instead"))
-}
-
-/// Kubelet and kube-proxy trim what they are told, and make it lower case.
-fn node_name(text: &str) -> Result<String, String> {
-    let name = text.trim().to_lowercase();
-    if name.is_empty() { Err("is empty".to_owned()) } else { Ok(name) }
-}
-
-/// Often enough to matter, and seldom enough to leave time for the rest.
-fn interval(text: &str) -> Result<Duration, &'static str> {
-    let duration = text.parse().ok().and_then(|it: SignedDuration| Duration::try_from(it).ok());
-    duration
-        .filter(|it| (Duration::from_millis(100)..=Duration::from_hours(24)).contains(it))
-        .ok_or("give a duration between 100ms and 24h, such as 3m or 90s")
-}
-
-fn api_server(text: &str) -> Result<Uri, String> {
-    let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some() && uri.scheme().is_some());
-    uri.ok_or_else(|| "write it as https://10.0.0.1:6443".to_owned())
-}
-
-/// A value that a label can have, and not the empty one.
-fn label_value(text: &str) -> Result<String, String> {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let edges = [text.bytes().next(), text.bytes().last()];
-    let edges_fit = edges.iter().all(|byte| byte.is_some_and(|b| b.is_ascii_alphanumeric()));
-    if !edges_fit || text.len() > 63 || !text.bytes().all(inner) {
-        return Err("no label has this value; use up to 63 letters, digits, - _ or .".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use lb_common::abi::settings::{echo, masquerade};
-    use lb_common::clock::Ticks;
-    use lb_common::decide::state::Timeouts;
-
-    use super::*;
-    use crate::cli::{Command, layers};
-    use crate::datapath::sockets::{self, SocketLb};
-    use crate::maps::Capacities;
-    use crate::terminate::{Settings, TerminateTcp};
-
-    fn parse(line: &str) -> Result<Config, clap::Error> {
-        let words = ["waggle", "run"].into_iter().chain(line.split_whitespace());
-        let cli = layers::read(words.map(Into::into), |_| None)?;
-        let Command::Run(args) = cli.command else { panic!("{line} is no run") };
-        Ok(config(&cli.global, *args).unwrap())
-    }
-
-    #[track_caller]
-    fn refused(line: &str, part: &str) {
-        let error = parse(line).expect_err(line);
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains(part), "{error}");
-    }
-
-    #[test]
-    fn without_flags_the_agent_runs_in_its_pod() {
-        let config = parse("").unwrap();
-        assert_eq!(config.source, Source::InCluster);
-        assert_eq!(config.bpffs, PathBuf::from("/sys/fs/bpf"));
-        assert_eq!(config.capacities, Capacities::default());
-        assert_eq!(config.plan, plan::Settings::default());
-        assert_eq!((config.attach, config.order), (Choice::Auto, Order::First));
-        assert_eq!(config.sockets, sockets::Settings::default());
-        assert_eq!((config.masquerade, config.masquerade_all), (Masquerade::Remote, false));
-        assert_eq!((config.masquerade_ports, config.reserve_ports), (PortRange::default(), true));
-        assert_eq!(config.timeouts, Timeouts::DEFAULT);
-        assert!(!config.node_name.is_empty());
-        assert_eq!(config.metrics, BindAddress(Some("127.0.0.1:10249".parse().unwrap())));
-        assert_eq!(config.healthz, BindAddress(Some("0.0.0.0:10256".parse().unwrap())));
-        assert_eq!(config.service_metrics, 1000);
-        assert_eq!(config.drift_interval, Duration::from_mins(3));
-    }
-
-    #[test]
-    fn flags_reach_their_settings() {
-        let config = parse(
-            "--manifests m --kubelet-kubeconfig k --node-name n --service-proxy-name my-bees.v1 --max-flows 99 \
-             --masquerade-ports 40000-40009 --reserve-ports=false --conntrack-udp-timeout 7s --attach clsact --tcx-order last --bpffs b --metrics-bind-address= --healthz-bind-address ::1 --service-metrics 7",
-        )
-        .unwrap();
-        assert_eq!(config.source, Source::Manifests("m".into()));
-        assert_eq!(config.kubelet_kubeconfig, Some("k".into()));
-        assert_eq!(config.node_name, "n");
-        assert_eq!(config.service_proxy_name.as_deref(), Some("my-bees.v1"));
-        assert_eq!(config.capacities, Capacities { flows: 99, ..Capacities::default() });
-        assert_eq!((config.attach, config.order), (Choice::Clsact, Order::Last));
-        let ports = PortRange { low: 40_000, high: 40_009 };
-        assert_eq!((config.masquerade_ports, config.reserve_ports), (ports, false));
-        assert_eq!(config.timeouts.udp_unanswered, Ticks::in_seconds(7));
-        assert_eq!(config.bpffs, PathBuf::from("b"));
-        assert_eq!(config.metrics, BindAddress(None));
-        assert_eq!(config.healthz, BindAddress(Some("[::1]:10256".parse().unwrap())));
-        assert_eq!(config.service_metrics, 7);
-        let config = parse("--ignore-external-ips --detect-local-mode none").unwrap();
-        assert!(config.plan.ignore_external_ips);
-        assert_eq!(config.plan.detector, plan::Detector::None);
-    }
-
-    #[test]
-    fn a_drift_interval_is_neither_too_short_nor_too_long() {
-        assert_eq!(parse("--drift-interval 90s").unwrap().drift_interval, Duration::from_secs(90));
-        for junk in ["0", "0s", "99ms", "25h", "often", "-1m"] {
-            refused(&format!("--drift-interval={junk}"), "between 100ms and 24h");
-        }
-    }
-
-    /// As kube-proxy reads `--hostname-override`: the name is compared with that of the Node.
-    #[test]
-    fn a_node_name_is_trimmed_and_in_lower_case() {
-        assert_eq!(parse("--node-name Node1").unwrap().node_name, "node1");
-        assert_eq!(node_name(" NODE-1.example\n").as_deref(), Ok("node-1.example"));
-        assert!(node_name(" \n").is_err());
-        refused("--node-name=", "--node-name");
-    }
-
-    #[test]
-    fn the_masquerade_flags_reach_the_programs() {
-        for (line, bits) in [
-            ("", 0),
-            ("--masquerade remote", 0),
-            ("--masquerade kube-proxy", masquerade::LOCAL_BACKENDS),
-            ("--masquerade-all", masquerade::ALL),
-            (
-                "--masquerade-all --masquerade kube-proxy",
-                masquerade::ALL | masquerade::LOCAL_BACKENDS,
-            ),
-        ] {
-            assert_eq!(parse(line).unwrap().globals().masquerade, bits, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_echo_flag_reaches_the_programs() {
-        for (line, value) in [
-            ("", echo::ANSWER),
-            ("--vip-echo answer", echo::ANSWER),
-            ("--vip-echo reject", echo::REJECT),
-            ("--vip-echo drop", echo::DROP),
-        ] {
-            assert_eq!(parse(line).unwrap().globals().vip_echo, value, "{line}");
-        }
-        refused("--vip-echo no", "--vip-echo");
-    }
-
-    #[test]
-    fn the_takeover_flag_reaches_the_programs() {
-        for (line, takeover, takes_over) in [
-            ("", Takeover::Auto, false),
-            ("--takeover on", Takeover::On, true),
-            ("--takeover off", Takeover::Off, false),
-        ] {
-            let config = parse(line).unwrap();
-            assert_eq!((config.takeover, config.globals().takes_over), (takeover, takes_over));
-        }
-        refused("--takeover yes", "--takeover");
-    }
-
-    #[test]
-    fn the_flags_of_sockets_reach_their_settings() {
-        let config = parse("--socket-lb all --guard-node-ports --cgroup-root c").unwrap();
-        let (whose, root) = (SocketLb::All, Some("c".into()));
-        assert_eq!(config.sockets, sockets::Settings { whose, guard_node_ports: true, root });
-        assert!(config.globals().all_sockets);
-        assert!(!parse("--socket-lb host").unwrap().globals().all_sockets);
-    }
-
-    #[test]
-    fn the_flags_of_termination_reach_their_settings() {
-        let settings = |line| parse(line).unwrap().terminate;
-        let expected = Settings { tcp: TerminateTcp::Never, netns_dir: "/run/netns".into() };
-        assert_eq!(settings(""), expected);
-        let expected = Settings { tcp: TerminateTcp::Removed, netns_dir: "n".into() };
-        assert_eq!(settings("--terminate-tcp removed --netns-dir n"), expected);
-    }
-
-    #[test]
-    fn what_cannot_be_is_a_usage_error() {
-        refused("--manifests m --kubeconfig k", "cannot be used with");
-        refused("--masquerade no", "--masquerade");
-        refused("--socket-lb some", "--socket-lb");
-        refused("--terminate-tcp terminating", "--terminate-tcp");
-        refused("--masquerade-ports 80-90", "begin at 1024");
-        refused("--max-flows 1", "--max-flows");
-        refused("--max-services 99999999999", "--max-services");
-        refused("--nodeport-addresses eth0", "--nodeport-addresses");
-        refused("--exclude-interfaces a[", "--exclude-interfaces");
-        refused("--metrics-bind-address localhost", "--metrics-bind-address");
-        refused("--service-proxy-name a,b", "--service-proxy-name");
-        refused("--api-server 10.0.0.1:6443", "https://");
-        refused("--service-proxy-name -", "--service-proxy-name");
-        refused("--log-level lb_userspace=loud", "--log-level");
-    }
-}
+mod tests;
