@@ -85,8 +85,11 @@ pub struct MemoryTables {
     pub now: Cell<Ticks>,
     /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
     pub random: Cell<u16>,
-    /// Whether the processes that call are exempt; by default not.
-    pub is_exempt: bool,
+    /// `EXEMPT`, its keys; by default none.
+    pub exempt: BTreeSet<u64>,
+    /// The cgroups above the processes that call and their own, from below the root downwards; by
+    /// default none.
+    pub cgroups: Vec<u64>,
     /// What was told of processes that may not bind a port.
     pub refused_binds: RefCell<Vec<RefusedBind>>,
     /// How many flow entries fit into each family's table, and as many of sockets; none by default
@@ -121,7 +124,8 @@ impl Default for MemoryTables {
             takes_over: false,
             now: Cell::default(),
             random: Cell::default(),
-            is_exempt: false,
+            exempt: BTreeSet::new(),
+            cgroups: Vec::new(),
             refused_binds: RefCell::default(),
             flow_capacity: None,
             probation: capacity::PROBATION as usize,

@@ -138,7 +138,7 @@ pub trait Tables<A: Address> {
 }
 
 /// What a decision on a socket may ask beyond [`Tables`].
-pub trait Sockets<A> {
+pub trait Sockets<A>: Processes {
     /// The entry of `SOCKETS` at `key`.
     fn socket(&self, key: &SocketKey<A>) -> Option<Socket<A>>;
 
@@ -150,11 +150,18 @@ pub trait Sockets<A> {
 
     /// A random number.
     fn random(&self) -> u16;
+}
 
-    /// Whether the process that calls is in a cgroup of [`exempt`](crate::abi::exempt).
-    fn is_exempt(&self) -> bool;
+/// What a decision on a socket may ask about the process that calls.
+pub trait Processes {
+    /// Whether [`EXEMPT`](crate::abi::exempt) has this key.
+    fn exempts(&self, key: u64) -> bool;
 
-    /// Tells the agent that the process that calls may not bind a port, a service's own.
+    /// The id of the cgroup that the process is in or below, `level` steps below the root, which is
+    /// at level 0; 0 below the process's own.
+    fn ancestor_cgroup(&self, level: i32) -> u64;
+
+    /// Tells the agent that the process may not bind a port, a service's own.
     fn tell_bind(&self, service: u32, port: Port, protocol: u8);
 }
 

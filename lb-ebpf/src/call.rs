@@ -8,17 +8,11 @@ use core::ptr;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_ancestor_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
-    bpf_set_retval, bpf_skc_to_mptcp_sock,
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval, bpf_skc_to_mptcp_sock,
 };
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use lb_common::abi::bind::RefusedBind;
-use lb_common::abi::exempt;
-use lb_common::decide::socket::{Caller, Peer};
-use lb_common::net::{Addr4, Addr6, Address, Port, protocol};
-
-use crate::maps;
+use lb_common::decide::socket::{self, Caller, Peer};
+use lb_common::net::{Addr4, Addr6, Address, Port};
 
 /// The setting [`SOCKET_LB`](lb_common::abi::settings::SOCKET_LB). The loader writes it, by this name.
 #[unsafe(no_mangle)]
@@ -32,10 +26,6 @@ static HOST_NETNS: u64 = 0;
 #[unsafe(no_mangle)]
 static MPTCP: u32 = 0;
 
-/// `SOCK_STREAM`.
-const STREAM: u32 = 1;
-/// `SOCK_DGRAM`.
-const DATAGRAM: u32 = 2;
 /// `AF_INET6`.
 const IPV6: u32 = 10;
 /// The third word of an IPv4-mapped IPv6 address, whose first two are zero (RFC 4291 §2.5.5.2).
@@ -58,8 +48,10 @@ impl Call {
         // SAFETY: the context that this program was called with.
         let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
         let call = Self { words: Words(ctx.sock_addr.cast()), netns };
-        let is_ours = call.is_host() || (is_for_all() && !call.carries_mptcp());
-        (call.is_plain() && is_ours).then_some(call)
+        let kind = call.words.read(offset_of!(bpf_sock_addr, type_));
+        let protocol = call.words.read(offset_of!(bpf_sock_addr, protocol));
+        let included = || is_for_all() && !call.carries_mptcp();
+        socket::is_ours(kind, protocol, call.is_host(), included).then_some(call)
     }
 
     /// The socket's cookie.
@@ -138,21 +130,11 @@ impl Call {
         self.words.sk().v6(offset_of!(bpf_sock, src_ip6))
     }
 
-    /// The whole protocol number is compared: that of MPTCP has nine bits.
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        let kind = self.words.read(offset_of!(bpf_sock_addr, type_));
-        let protocol = self.words.read(offset_of!(bpf_sock_addr, protocol));
-        (kind == STREAM && protocol == u32::from(protocol::TCP))
-            || (kind == DATAGRAM && protocol == u32::from(protocol::UDP))
-    }
-
     /// Looked at only where the setting says that the kernel knows.
     #[inline(always)]
     fn carries_mptcp(&self) -> bool {
         // SAFETY: as for `HOST_NETNS`.
-        let is_known = unsafe { ptr::read_volatile(&raw const MPTCP) } != 0;
-        if !is_known || self.words.read(offset_of!(bpf_sock_addr, type_)) != STREAM {
+        if unsafe { ptr::read_volatile(&raw const MPTCP) } == 0 {
             return false;
         }
         // SAFETY: the socket of this call; the helper looks at it and keeps nothing.
@@ -206,37 +188,6 @@ impl Closing {
     pub(crate) fn protocol(&self) -> u8 {
         self.0.read(offset_of!(bpf_sock, protocol)) as u8
     }
-}
-
-/// Whether the process is in a cgroup that is exempt, or below one. A call of its own, for both
-/// families of a mapped address.
-#[inline(never)]
-pub(crate) fn is_exempt() -> bool {
-    if !is_for_all() || maps::EXEMPT.get_ptr(exempt::ANY).is_none() {
-        return false;
-    }
-    for level in 1..=exempt::LEVELS {
-        // SAFETY: the helper takes a number and returns one, 0 beyond the process's own cgroup
-        // (kernel 5.7).
-        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
-        if id == 0 {
-            return false;
-        }
-        if maps::EXEMPT.get_ptr(id).is_some() {
-            return true;
-        }
-    }
-    false
-}
-
-/// Tells the agent who may not bind a port; nothing if there is no room.
-#[inline(never)]
-pub(crate) fn tell_bind(service: u32, port: Port, protocol: u8) {
-    let Some(mut record) = maps::BINDS.reserve_untyped::<RefusedBind>(0) else { return };
-    let name = bpf_get_current_comm().unwrap_or_default();
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    record.write(RefusedBind { pid, service, name, port, protocol, pad: 0 });
-    record.submit(0);
 }
 
 /// Makes the call of the process fail with an error number, once the program has said no.

@@ -52,7 +52,7 @@ const UNSAFE: [(&str, &str); 10] = [
     ),
     ("lb-ebpf/src/frame.rs", "reads packets after a bounds check; calls the checksum helpers"),
     ("lb-ebpf/src/tc.rs", "sends an answer back: calls the redirect helper"),
-    ("lb-ebpf/src/tables.rs", "reads and writes map values in place"),
+    ("lb-ebpf/src/tables/", "reads and writes map values in place"),
     ("lb-userspace/src/datapath/query.rs", "asks the kernel which programs are attached"),
     ("lb-userspace/src/datapath/sys.rs", "makes system calls that nobody offers"),
     ("lb-userspace/src/maps/", "memory-maps arrays and makes the bpf system call"),

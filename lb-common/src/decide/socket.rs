@@ -15,12 +15,15 @@
 mod books;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 pub use books::release;
+pub use whose::is_ours;
 
 use self::books::{
     connection, disconnect, forget_answers, keep_answers, keep_asked, keep_peer, sticky,
 };
+use self::whose::is_exempt;
 use super::client::{self, Client};
 use super::{Fate, Translation, dial, select};
 use crate::abi::counter::Counter;
@@ -165,7 +168,7 @@ fn wanted<A: Address, T: Tables<A> + Sockets<A>>(
     peer: &Peer<A>,
 ) -> Result<Frontend, Translation> {
     match dialled(tables, caller, peer) {
-        Ok(_) if !caller.is_host && tables.is_exempt() => Err(Translation::None),
+        Ok(_) if !caller.is_host && is_exempt(tables) => Err(Translation::None),
         found => found,
     }
 }

@@ -4,7 +4,7 @@ use super::{FamilyMaps, MemoryTables};
 use crate::abi::bind::RefusedBind;
 use crate::abi::socket::{Socket, SocketKey};
 use crate::net::{Addr4, Addr6, Port};
-use crate::tables::{InsertError, Sockets};
+use crate::tables::{InsertError, Processes, Sockets};
 
 impl<A: Copy + Ord> FamilyMaps<A> {
     /// All entries of sockets, in the order of their keys.
@@ -42,17 +42,24 @@ macro_rules! memory_sockets {
             fn random(&self) -> u16 {
                 self.random.replace(self.random.get().wrapping_add(1))
             }
-
-            fn is_exempt(&self) -> bool {
-                self.is_exempt
-            }
-
-            fn tell_bind(&self, service: u32, port: Port, protocol: u8) {
-                let bind = RefusedBind { service, port, protocol, ..RefusedBind::default() };
-                self.refused_binds.borrow_mut().push(bind);
-            }
         }
     };
 }
 memory_sockets!(Addr4, v4);
 memory_sockets!(Addr6, v6);
+
+impl Processes for MemoryTables {
+    fn exempts(&self, key: u64) -> bool {
+        self.exempt.contains(&key)
+    }
+
+    fn ancestor_cgroup(&self, level: i32) -> u64 {
+        let above = usize::try_from(level - 1).ok().and_then(|index| self.cgroups.get(index));
+        above.copied().unwrap_or_default()
+    }
+
+    fn tell_bind(&self, service: u32, port: Port, protocol: u8) {
+        let bind = RefusedBind { service, port, protocol, ..RefusedBind::default() };
+        self.refused_binds.borrow_mut().push(bind);
+    }
+}

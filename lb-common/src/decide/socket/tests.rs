@@ -3,6 +3,7 @@
 use super::*;
 use crate::abi::address::flags::{CLOSED, SERVED};
 use crate::abi::backend::{Backend, flags as backend};
+use crate::abi::exempt;
 use crate::abi::frontend::FrontendKey;
 use crate::abi::interface::Interface;
 use crate::abi::prefix::SourceRange;
@@ -292,13 +293,14 @@ fn a_process_of_the_node_cannot_bind_a_node_port_of_a_service() {
 #[test]
 fn an_exempt_pod_is_left_to_its_packets_and_the_node_never_is() {
     let mut tables = world(1);
-    tables.is_exempt = true;
+    tables.exempt.extend([exempt::ANY, 9]);
+    tables.cgroups.extend([8, 9]);
     let vip = peer(VIP, 80);
-    let exempt = Caller { is_host: false, ..HOST };
-    for (caller, expected) in [(exempt, Answer::Untouched), (HOST, Answer::Translated)] {
+    let left_alone = Caller { is_host: false, ..HOST };
+    for (caller, expected) in [(left_alone, Answer::Untouched), (HOST, Answer::Translated)] {
         assert_eq!(connect(&tables, &caller, &mut vip.clone()), expected);
         assert_eq!(send(&tables, &caller, &mut vip.clone()), expected);
     }
-    tables.is_exempt = false;
-    assert_eq!(connect(&tables, &exempt, &mut vip.clone()), Answer::Translated);
+    tables.exempt.clear();
+    assert_eq!(connect(&tables, &left_alone, &mut vip.clone()), Answer::Translated);
 }
