@@ -148,8 +148,12 @@ impl<M: Maps> Reconciler<M> {
         if !is_synced {
             return None;
         }
-        self.surround();
+        self.take_in_surroundings();
+        let is_around = self.surround(Tables::apply_surroundings);
         self.write(now);
+        if self.surround(Tables::apply_service_cidrs) && is_around {
+            self.surroundings = None;
+        }
         self.prune(now);
         self.progress.settle(self.pending.keys());
         self.pause()
@@ -245,19 +249,25 @@ impl<M: Maps> Reconciler<M> {
         is_api_server(&key.name.service) && !plan.usable && self.tables.has_endpoints(key)
     }
 
-    fn surround(&mut self) {
+    fn take_in_surroundings(&mut self) {
         if let Some(want) = self.planner.take_surroundings() {
             let told = self.surroundings.take().and_then(|pending| pending.told);
             self.surroundings = Some(Pending { want, told, is_too_large: false });
         }
+    }
+
+    /// Makes the maps hold the `part` that is wanted of the surroundings; tells whether they do.
+    fn surround(
+        &mut self,
+        part: fn(&mut Tables, &mut M, &Surroundings) -> Result<(), MapError>,
+    ) -> bool {
         let Self { tables, maps, surroundings, .. } = self;
-        surroundings.take_if(|pending| {
-            let result = tables.apply_surroundings(maps, &pending.want);
-            if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
-                tracing::warn!("clients or service CIDRs cannot be written, trying again: {text}");
-            }
-            result.is_ok()
-        });
+        let Some(pending) = surroundings else { return true };
+        let result = part(tables, maps, &pending.want);
+        if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
+            tracing::warn!("clients or service CIDRs cannot be written, trying again: {text}");
+        }
+        result.is_ok()
     }
 
     fn write(&mut self, now: Duration) {

@@ -85,7 +85,10 @@ impl<M: Maps + ReadBack> World<M> {
                 let failed = tables.apply_all(maps, batch, *now);
                 failed.into_values().next().map_or(Ok(()), Err)
             }
-            Step::Surroundings(want) => tables.apply_surroundings(maps, want),
+            Step::Surroundings(want) => {
+                let around = tables.apply_surroundings(maps, want);
+                around.and(tables.apply_service_cidrs(maps, want))
+            }
             Step::Prune(keep) => tables.prune(maps, keep, *now),
         }
     }

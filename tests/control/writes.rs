@@ -158,6 +158,38 @@ fn an_address_is_closed_while_a_frontend_there_is() {
     check_from(mixed, &put(key("web"), rest), &["delete frontend", "put address"]);
 }
 
+/// The positions of the writes that `is_meant`.
+fn positions(writes: &[Write], is_meant: impl Fn(&Write) -> bool) -> Vec<usize> {
+    let numbered = writes.iter().enumerate();
+    numbered.filter(|(_, write)| is_meant(write)).map(|(at, _)| at).collect()
+}
+
+/// A port that is about to come must not be rejected at an address that is closed already.
+#[test]
+fn an_address_is_shown_when_all_frontends_of_the_batch_are_put() {
+    let two = || plan().closed("10.96.0.10:80").closed("10.96.0.10:443");
+    let batch = |more: &[(&str, Plan)]| {
+        let services = more.iter().map(|(name, plan)| (key(name), Some(plan.0.clone())));
+        Step::Services(services.collect())
+    };
+    let shared = || plan().closed("10.96.0.10:8443").cluster_ip("10.96.0.12:80");
+    let change = [("b", shared()), ("c", plan().closed("10.96.0.11:80"))];
+    for (before, after, addresses) in [
+        (vec![], vec![("a", two())], 1),
+        (vec![], [vec![("a", two())], change.to_vec()].concat(), 3),
+        (vec![("a", plan().cluster_ip("10.96.0.10:81"))], change.to_vec(), 3),
+        (vec![("a", two())], vec![("a", plan()), ("b", shared())], 1),
+    ] {
+        let mut world = World::new();
+        world.step(&batch(&before)).expect("maps without faults");
+        let writes = world.writes(&batch(&after));
+        let frontends = positions(&writes, |it| matches!(it, Write::PutFrontend(..)));
+        let shown = positions(&writes, |it| matches!(it, Write::PutAddress(..)));
+        assert_eq!(shown.len(), addresses, "{writes:?}");
+        assert!(frontends.last() < shown.first(), "{writes:?}");
+    }
+}
+
 #[test]
 fn services_at_one_address_write_it_for_each_other_only_when_it_changes() {
     let mut world = World::new();

@@ -39,10 +39,15 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
 ) -> Translation {
     let key = &headers.key;
     let mut decision = Decision::default();
-    let decided = match dial::frontend(tables, key) {
-        Ok(_) if tables.takes_over() && state::is_begun(key.protocol, headers.tcp_flags) => {
-            return Translation::Counted(Counter::PassBegunElsewhere);
-        }
+    let dialled = dial::frontend(tables, key);
+    // Also what would be rejected: a frontend that kube-proxy knows may not be ours yet.
+    if dialled != Err(Translation::None)
+        && tables.takes_over()
+        && state::is_begun(key.protocol, headers.tcp_flags)
+    {
+        return Translation::Counted(Counter::PassBegunElsewhere);
+    }
+    let decided = match dialled {
         Ok(frontend) => {
             decision.frontend = frontend;
             let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))

@@ -8,8 +8,8 @@ use super::*;
 use crate::maps::fake::{Fake, Flaky};
 use crate::maps::{Capacities, Write};
 use crate::model::{
-    Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServicePort, Slice, SlicePort,
-    TrafficPolicy,
+    Affinity, Endpoint, NamespacedName, Outcome, Protocol, Service, ServiceCidr, ServicePort,
+    Slice, SlicePort, TrafficPolicy,
 };
 use crate::plan::{InterfaceEntry, Settings};
 use crate::store::{Event, Update};
@@ -222,21 +222,34 @@ fn the_api_server_without_endpoints_in_the_maps_is_written_like_others() {
     assert_eq!(frontends(&reconciler.maps).len(), 1);
 }
 
+/// [`list`] of one service, and the `ServiceCIDR` that its address is of.
+fn list_with_cidr<M: Maps>(reconciler: &mut Reconciler<M>) {
+    list(reconciler, &["a"]);
+    let name = NamespacedName::new("", "kubernetes");
+    let cidrs = BTreeSet::from(["10.96.0.0/16".parse().unwrap()]);
+    let cidr = ServiceCidr { name: name.clone(), cidrs };
+    let all = vec![(name, Outcome::Usable(cidr, vec![]))];
+    reconciler.planner().apply(Event::ServiceCidrs(Update::Replace(all)));
+}
+
 #[test]
-fn surroundings_come_first_and_are_tried_until_they_are_written() {
+fn who_asks_is_written_before_services_and_their_cidrs_after_them_until_both_are() {
     let mut maps = Fake::default();
     for index in 1..=4 {
         maps.vandalize(&Write::PutInterface(index, InterfaceEntry::default()));
     }
     let mut sound = reconciler(maps.clone());
-    list(&mut sound, &["a"]);
+    list_with_cidr(&mut sound);
     assert_eq!(sound.pass(Duration::ZERO), None);
     let log = sound.maps.take_log();
     assert!(matches!(log[..5], [.., Write::DeleteInterface(4), Write::PutBackend(..)]), "{log:?}");
-    let mut flaky = reconciler(Flaky::new(maps, 3));
-    list(&mut flaky, &["a"]);
-    assert!(settle(&mut flaky) > 1);
-    assert_eq!(flaky.maps.snapshot().unwrap(), sound.maps.snapshot().unwrap());
+    assert!(matches!(log[..], [.., Write::PutAddress(..), Write::PutServiceCidrs(..)]), "{log:?}");
+    for every in 2..=5 {
+        let mut flaky = reconciler(Flaky::new(maps.clone(), every));
+        list_with_cidr(&mut flaky);
+        assert!(settle(&mut flaky) > 1);
+        assert_eq!(flaky.maps.snapshot().unwrap(), sound.maps.snapshot().unwrap(), "{every}");
+    }
 }
 
 #[test]

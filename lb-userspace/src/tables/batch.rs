@@ -12,8 +12,9 @@ use crate::plan::{ServiceKey, ServicePlan};
 impl Tables {
     /// Does to each service of `batch` what [`Tables::apply`] does; returns those that failed.
     ///
-    /// First all that stay get what they want, then they lose what they do not want any more, then
-    /// the others go. What found no room until then is tried once more.
+    /// First all that stay get what they want, then their addresses are shown, then they lose what
+    /// they do not want any more, then the others go. What found no room until then is tried once
+    /// more.
     pub fn apply_all<'a, M: Maps>(
         &mut self,
         maps: &mut M,
@@ -33,6 +34,11 @@ impl Tables {
         }
         for &(key, plan) in &stay {
             if !failed.0.contains_key(key) {
+                failed.note(key, self.show(maps, key, plan));
+            }
+        }
+        for &(key, plan) in &stay {
+            if !failed.0.contains_key(key) {
                 failed.note(key, self.trim(maps, key, plan, now));
             }
         }
@@ -45,6 +51,17 @@ impl Tables {
             }
         }
         failed.0
+    }
+
+    /// Makes the maps tell what is at the addresses of `plan`, which must have been placed.
+    pub(super) fn show<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        key: &ServiceKey,
+        plan: &ServicePlan,
+    ) -> Result<(), MapError> {
+        let frontends = &mut self.frontends[key.family];
+        plan.frontends.keys().try_for_each(|it| frontends.show(maps, it.ip))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Who holds which frontend of a family, and what is at their addresses.
 //!
-//! An address is in `ADDRESSES_*` from after its first frontend is put until after its last one is
-//! deleted, and closed while one of them is known to be. A frontend counts for its address from
-//! before it is put, so that no address is deleted under one whose write has failed.
+//! An address is in `ADDRESSES_*` until after its last frontend is deleted, and closed while one of
+//! them is known to be. It is shown by the caller, once all frontends there are put: until then
+//! packets to it pass, and none is rejected for a frontend that is about to come. A frontend counts
+//! for its address from before it is put, so that no address is deleted under one whose write has
+//! failed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -65,7 +67,8 @@ impl Frontends {
         self.addresses.contains_key(ip)
     }
 
-    /// Leads clients of `address` to `service`, whoever held it before.
+    /// Leads clients of `address` to `service`, whoever held it before, as soon as its IP address is
+    /// shown.
     pub(super) fn put<M: Maps>(
         &mut self,
         maps: &mut M,
@@ -85,8 +88,12 @@ impl Frontends {
                 *holder = Holder { service, state: State::Unknown };
             }
             holder.state.put(maps, used, || Write::PutFrontend(address, entry))
-        })?;
-        place.put(maps, address.ip)
+        })
+    }
+
+    /// Tells of `ip` that frontends are there, and whether any is closed.
+    pub(super) fn show<M: Maps>(&mut self, maps: &mut M, ip: IpAddr) -> Result<(), MapError> {
+        self.addresses.get_mut(&ip).map_or(Ok(()), |place| place.put(maps, ip))
     }
 
     /// Ends that. A frontend that another service has taken over is left to it; while it is not

@@ -4,11 +4,13 @@
 //! knows nothing of Kubernetes and reads no clock.
 //!
 //! - Make before break (I4): backends → slots in a free range → the service → its name → its
-//!   source ranges → frontends, each followed by what is at its address, and removals the other way
-//!   round. Between any two writes every visible slot names a backend in use, every frontend a
+//!   source ranges → all frontends → what is at their addresses, and removals the other way round.
+//!   Between any two writes every visible slot names a backend in use, every frontend a
 //!   service in use, and a guarded frontend admits whom the old plan and the new one admit.
-//! - Of several services ([`Tables::apply_all`]) all are placed before any is trimmed, so that an
-//!   address that one leaves to another is taken over, never missing.
+//! - Of several services ([`Tables::apply_all`]) all are placed before any address is shown, so that
+//!   no port that comes is rejected at an address that is closed already; and all addresses are shown
+//!   before any service is trimmed, so that one that a service leaves to another is taken over, never
+//!   missing.
 //! - All or nothing: whether a plan fits is known before its first write. A service that does not
 //!   fit stays as it was.
 //! - An entry is unknown from before a write until the write has succeeded (`state`), so after
@@ -45,7 +47,7 @@ use self::state::State;
 use self::surroundings::Around;
 use self::written::{Member, Written};
 use crate::maps::{BackendId, Capacities, MapError, Maps, PerFamily, ServiceId, Write};
-use crate::plan::{FrontendAddress, ServiceKey, ServicePlan, Surroundings};
+use crate::plan::{FrontendAddress, ServiceKey, ServicePlan};
 
 /// How long freed ids and slots rest: much longer than a packet stays in the datapath.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -119,6 +121,7 @@ impl Tables {
         match want {
             Some(plan) => {
                 self.place(maps, key, plan, now)?;
+                self.show(maps, key, plan)?;
                 self.trim(maps, key, plan, now)
             }
             None => self.remove(maps, key, now),
@@ -144,18 +147,6 @@ impl Tables {
         outcome.and(self.clear_debris(maps, now))
     }
 
-    /// Makes the maps hold what `want` says of clients, service CIDRs and interfaces, and nothing
-    /// else about them.
-    ///
-    /// An error does not stop the others; the first is returned, and the call is to be repeated.
-    pub fn apply_surroundings<M: Maps>(
-        &mut self,
-        maps: &mut M,
-        want: &Surroundings,
-    ) -> Result<(), MapError> {
-        self.around.apply(maps, want)
-    }
-
     /// Whether some list of the service is, or may be, not empty.
     #[must_use]
     pub fn has_endpoints(&self, key: &ServiceKey) -> bool {
@@ -179,7 +170,8 @@ impl Tables {
         self.services.keys()
     }
 
-    /// Makes the maps hold all that `plan` wants, besides what they hold of the service already.
+    /// Makes the maps hold all that `plan` wants, besides what they hold of the service already; but
+    /// for its addresses, which are to be shown then.
     fn place<M: Maps>(
         &mut self,
         maps: &mut M,
@@ -225,7 +217,7 @@ impl Tables {
         self.put_frontends(maps, key.family, written, plan)
     }
 
-    /// Removes what the maps hold of the service beyond `plan`, which must have been placed.
+    /// Removes what the maps hold of the service beyond `plan`, which must have been shown.
     fn trim<M: Maps>(
         &mut self,
         maps: &mut M,

@@ -2,6 +2,9 @@
 //!
 //! The whole is wanted at a time, and differences are written. What comes is put before what goes
 //! is deleted, so that an address that moves from one prefix to another is always in one.
+//!
+//! Service CIDRs are written apart from the rest: packets to their addresses are dropped unless a
+//! frontend is there, so services come first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +12,36 @@ use ipnet::IpNet;
 use lb_common::abi::map;
 use lb_common::net::Family;
 
+use super::Tables;
 use super::drift::{Drift, note};
 use super::state::State;
 use crate::maps::{
     MapError, Maps, PerFamily, Snapshot, Write, clients_map, is_of, service_cidrs_map,
 };
 use crate::plan::{Client, InterfaceEntry, Surroundings};
+
+impl Tables {
+    /// Makes the maps hold what `want` says of clients and interfaces, and nothing else about them.
+    /// To be called before services are written that those may ask.
+    ///
+    /// An error does not stop the others; the first is returned, and the call is to be repeated.
+    pub fn apply_surroundings<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+    ) -> Result<(), MapError> {
+        self.around.apply(maps, want)
+    }
+
+    /// The same for service CIDRs, after services: packets there to no frontend are dropped.
+    pub fn apply_service_cidrs<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+    ) -> Result<(), MapError> {
+        self.around.apply_cidrs(maps, want)
+    }
+}
 
 /// The entries that are, or may be, in the maps.
 #[derive(Debug)]
@@ -73,7 +100,8 @@ impl Around {
         self.interfaces.len()
     }
 
-    /// Makes the maps hold `want`; the first error comes back, and stops nothing else.
+    /// Makes the maps hold the clients and interfaces of `want`; the first error comes back, and stops
+    /// nothing else.
     pub(super) fn apply<M: Maps>(
         &mut self,
         maps: &mut M,
@@ -83,12 +111,21 @@ impl Around {
         let put_client = |net: &IpNet, client: &Client| Write::PutClient(*net, *client);
         let put_interface =
             |index: &u32, entry: &InterfaceEntry| Write::PutInterface(*index, *entry);
-        sync(maps, &mut self.clients, &clients, put_client, |net| Write::DeleteClient(*net))
-            .and(sync(maps, &mut self.interfaces, &want.interfaces, put_interface, |index| {
+        sync(maps, &mut self.clients, &clients, put_client, |net| Write::DeleteClient(*net)).and(
+            sync(maps, &mut self.interfaces, &want.interfaces, put_interface, |index| {
                 Write::DeleteInterface(*index)
-            }))
-            .and(self.put_cidrs(maps, want, Family::V4))
-            .and(self.put_cidrs(maps, want, Family::V6))
+            }),
+        )
+    }
+
+    /// The same for the service CIDRs.
+    pub(super) fn apply_cidrs<M: Maps>(
+        &mut self,
+        maps: &mut M,
+        want: &Surroundings,
+    ) -> Result<(), MapError> {
+        let v4 = self.put_cidrs(maps, want, Family::V4);
+        v4.and(self.put_cidrs(maps, want, Family::V6))
     }
 
     fn put_cidrs<M: Maps>(
