@@ -7,6 +7,7 @@ mod drift;
 mod servers;
 mod source;
 mod start;
+mod takeover;
 
 pub(crate) use source::{Sourced, source};
 
@@ -24,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::servers::Servers;
 use self::source::SourceTask;
-use crate::config::Config;
+use crate::config::{Config, Takeover};
 use crate::datapath::attach::Attacher;
 use crate::exempt;
 use crate::maps::kernel::KernelMaps;
 use crate::model::Rejection;
-use crate::netlink::{self, InterfaceFilter, Network, Target};
+use crate::netlink::{self, Network, Target};
 use crate::reconcile::Reconciler;
 use crate::serve::checks::Checks;
 use crate::serve::health::Health;
@@ -46,7 +47,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let _stop_all = stop.clone().drop_guard();
     let hold = start::hold(&config)?;
-    let mut attacher = start::attacher(&config)?;
+    let takes_over = start::takes_over(&config);
+    let mut attacher = start::attacher(&config, takes_over)?;
     start::attach_sockets(&config, &mut attacher);
     start::reserve_ports(&config);
     let reconciler = start::reconciler(&config)?;
@@ -73,7 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         checks,
         terminator,
         exempt,
-        interfaces: config.interfaces,
+        is_taking_over: takes_over && config.takeover == Takeover::Auto,
+        config,
         start: Instant::now(),
         due: None,
         last_pass: None,
@@ -99,7 +102,9 @@ struct Agent {
     terminator: Wake,
     /// Who is told which pods are left to their packets, where sockets of pods are translated.
     exempt: Option<watch::Sender<exempt::Wanted>>,
-    interfaces: InterfaceFilter,
+    /// Connections are left to kube-proxy's rules, until these are gone.
+    is_taking_over: bool,
+    config: Config,
     start: Instant,
     /// When the next pass is, if there is something to do.
     due: Option<Instant>,
@@ -131,7 +136,7 @@ impl Agent {
     }
 
     async fn attach(&mut self, network: &Network) {
-        let targets = netlink::targets(&network.interfaces, &self.interfaces);
+        let targets = netlink::targets(&network.interfaces, &self.config.interfaces);
         self.attacher.sync(&targets).await;
         self.show_interfaces(&targets);
     }

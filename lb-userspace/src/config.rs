@@ -118,7 +118,7 @@ pub enum Masquerade {
 /// Whether TCP connections that began before us are left to kube-proxy's rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Takeover {
-    /// If its rules are there when the agent starts.
+    /// If its rules are there when the agent starts, and until they are gone.
     #[default]
     Auto,
     /// Yes, as long as the agent runs.

@@ -164,12 +164,19 @@ fn scattered(what: &impl Hash) -> u64 {
 
 /// Removes a fifth of all entries for flows.
 fn evict(bpffs: &Bpffs, time: u64) {
-    let [v4, v6] = [evict_of::<Addr4>(bpffs, time), evict_of::<Addr6>(bpffs, time)];
+    let v4 = evict_of::<Addr4>(bpffs, |key| scattered(&(time, key)).is_multiple_of(5));
+    let v6 = evict_of::<Addr6>(bpffs, |key| scattered(&(time, key)).is_multiple_of(5));
     eprintln!("evicted {} of {} entries", v4.0 + v6.0, v4.1 + v6.1);
 }
 
-/// Returns how many were removed, and how many there had been.
-fn evict_of<A: Address + Hash>(bpffs: &Bpffs, time: u64) -> (usize, usize)
+/// Evicts every entry there is.
+pub(crate) fn evict_all(bpffs: &Bpffs) {
+    let [v4, v6] = [evict_of::<Addr4>(bpffs, |_| true), evict_of::<Addr6>(bpffs, |_| true)];
+    assert!(v4.0 > 0 && v6.0 > 0, "nothing was there: {v4:?}, {v6:?}");
+}
+
+/// Removes the entries that `is_chosen`; returns how many were removed, and how many there had been.
+fn evict_of<A: Address>(bpffs: &Bpffs, is_chosen: impl Fn(&FlowKey<A>) -> bool) -> (usize, usize)
 where
     FlowKey<A>: Pod,
     Flow<A>: Pod,
@@ -180,7 +187,7 @@ where
     while let Some(entries) = flows.next_entries().expect("read the flows") {
         keys.extend(entries.into_iter().map(|(key, _)| key));
     }
-    let chosen = keys.iter().filter(|key| scattered(&(time, key)).is_multiple_of(5));
+    let chosen = keys.iter().filter(|key| is_chosen(key));
     let evicted = chosen.filter(|key| flows.take(key).expect("remove an entry").is_some());
     (evicted.count(), keys.len())
 }

@@ -10,6 +10,7 @@ use lb_tests::traffic::{Connection, UdpClient, http_get};
 use crate::cluster::{
     PATIENCE, Server, cluster_ips, counter, node_object, slices, start_agent, web,
 };
+use crate::evictions::evict_all;
 
 /// How the rules of one family are written: for its name, the address of the Service and that of its pod.
 type Rules = fn(family: &str, vip: SocketAddr, backend: SocketAddr) -> String;
@@ -92,8 +93,8 @@ impl World {
     }
 
     /// Starts the agent and waits until new connections are its own.
-    fn start(&mut self) {
-        let mut agent = start_agent(&self.node, &self.manifests, &self.bpffs, &[]);
+    fn start(&mut self, flags: &[&str]) {
+        let mut agent = start_agent(&self.node, &self.manifests, &self.bpffs, flags);
         for dst in cluster_ips() {
             agent.wait_ready("the agent has taken over", PATIENCE, || match self.ask(dst) {
                 name if name == OURS => Ok(()),
@@ -153,7 +154,7 @@ fn check_taken_over_and_given_back(rules: Rules) {
     let mut theirs = world.connect();
     check_go_on(&mut theirs, THEIRS);
 
-    world.start();
+    world.start(&[]);
     check_go_on(&mut theirs, THEIRS);
     world.check_new(OURS);
     let mut ours = world.connect();
@@ -190,7 +191,7 @@ fn connections_of_nftables_go_on_new_ones_are_ours_and_theirs_again_after_the_cl
 #[test]
 fn migrating_removes_the_rules_only_when_told_so_and_services_are_served_throughout() {
     let mut world = World::new(iptables);
-    world.start();
+    world.start(&[]);
     let rules = || world.node.ns.output("nft", &["list", "ruleset"]);
     let told = world.waggle(&["migrate", "--cleanup-kube-proxy"]);
     assert!(told.contains("would remove rule ip nat PREROUTING jump KUBE-SERVICES"), "{told}");
@@ -212,4 +213,19 @@ fn migrating_removes_the_rules_only_when_told_so_and_services_are_served_through
     agent.restart(&world.node.ns);
     wait_until("the new agent serves", PATIENCE, || world.ask(cluster_ips()[0]) == OURS);
     check_go_on(&mut ours, OURS);
+}
+
+/// While the rules are there such a connection is taken for theirs.
+#[test]
+fn a_connection_of_ours_without_entries_goes_on_as_soon_as_the_rules_are_gone() {
+    let mut world = World::new(nftables);
+    world.start(&["--drift-interval=200ms"]);
+    let mut ours = world.connect();
+    check_go_on(&mut ours, OURS);
+    world.waggle(&["migrate", "--cleanup-kube-proxy", "--yes"]);
+    let agent = world.agent.as_mut().unwrap();
+    agent.wait_printed("kube-proxy's rules are gone: all TCP connections are ours", PATIENCE);
+    evict_all(&world.bpffs);
+    check_go_on(&mut ours, OURS);
+    world.check_new(OURS);
 }

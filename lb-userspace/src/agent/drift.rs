@@ -54,6 +54,7 @@ impl Agent {
     pub(super) async fn check(&mut self) {
         self.watch.due = Instant::now() + self.watch.interval;
         self.check_pins();
+        self.check_takeover();
         let network = Arc::clone(&self.network.borrow());
         self.attach(&network).await;
         self.check_sockets();

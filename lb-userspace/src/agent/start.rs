@@ -36,18 +36,25 @@ pub(super) fn hold(config: &Config) -> anyhow::Result<Hold> {
     Hold::take(&Pins::new(dir)).context("one agent runs on a node: stop the other one first")
 }
 
-/// Loads the programs, as the settings and this kernel have them.
-pub(super) fn attacher(config: &Config) -> anyhow::Result<Attacher> {
-    let pins = Pins::new(&config.bpffs);
-    let method = config.attach.method()?;
-    let globals = config.globals();
-    let takes_over = globals.takes_over
-        || config.takeover == Takeover::Auto && kube_proxy::may_have_connections();
+/// Whether connections that are there already are left to kube-proxy's rules.
+pub(super) fn takes_over(config: &Config) -> bool {
+    let takes_over = match config.takeover {
+        Takeover::On => true,
+        Takeover::Off => false,
+        Takeover::Auto => kube_proxy::may_have_connections(),
+    };
     if takes_over {
         tracing::info!("TCP connections that are there already are left to kube-proxy's rules");
     }
+    takes_over
+}
+
+/// Loads the programs, as the settings and this kernel have them.
+pub(super) fn attacher(config: &Config, takes_over: bool) -> anyhow::Result<Attacher> {
+    let pins = Pins::new(&config.bpffs);
+    let method = config.attach.method()?;
     let (host_netns, knows_mptcp) = (sockets::own_netns()?, sockets::knows_mptcp());
-    let globals = Globals { takes_over, knows_mptcp, host_netns, ..globals };
+    let globals = Globals { takes_over, knows_mptcp, host_netns, ..config.globals() };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
     let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
     #[cfg(feature = "datapath-log")]

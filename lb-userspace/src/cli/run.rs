@@ -106,8 +106,8 @@ pub struct RunArgs {
     /// as unreachable, or dropped. A reply says nothing of the Service
     #[arg(long, value_name = "WHAT", default_value = "answer")]
     vip_echo: VipEcho,
-    /// Whether TCP connections that are there already are left to kube-proxy's rules: until the agent
-    /// starts again without them; auto sees all rules but those of iptables-legacy
+    /// Whether TCP connections that are there already are left to kube-proxy's rules; auto: while they
+    /// are there, and it sees all but those of iptables-legacy
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     takeover: Takeover,
     /// How programs are attached
