@@ -24,17 +24,4 @@ pub struct RefusedBind {
     pub pad: u8,
 }
 
-impl RefusedBind {
-    /// The record in so many bytes of the ring buffer; `None` if it has another layout.
-    #[cfg(feature = "user")]
-    #[must_use]
-    pub fn read(record: &[u8]) -> Option<Self> {
-        if record.len() != size_of::<Self>() {
-            return None;
-        }
-        // SAFETY: as many bytes as a record has, and of those any pattern is one.
-        Some(unsafe { record.as_ptr().cast::<Self>().read_unaligned() })
-    }
-}
-
 assert_layout!(RefusedBind, 28, u32, u32, [u8; 16], Port, u8, u8);

@@ -47,19 +47,6 @@ pub struct Event {
     pub tcp_flags: u8,
 }
 
-impl Event {
-    /// The event in a record of the ring buffer; `None` if it has another length, so another layout.
-    #[cfg(feature = "user")]
-    #[must_use]
-    pub fn read(record: &[u8]) -> Option<Self> {
-        if record.len() != size_of::<Self>() {
-            return None;
-        }
-        // SAFETY: as many bytes as an event has, and of those any pattern is one.
-        Some(unsafe { record.as_ptr().cast::<Self>().read_unaligned() })
-    }
-}
-
 /// The one element of `LISTENER`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub mod interface;
 pub mod name;
 pub mod prefix;
 pub mod probation;
+#[cfg(feature = "user")]
+pub mod record;
 pub mod service;
 pub mod settings;
 pub mod socket;

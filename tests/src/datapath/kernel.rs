@@ -17,7 +17,7 @@ use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::counter::Counter;
 use lb_common::abi::event::Event;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
-use lb_common::abi::{map, settings};
+use lb_common::abi::{map, record, settings};
 use lb_common::clock::Ticks;
 use lb_common::native::MemoryTables;
 use lb_common::net::{Addr4, Addr6, Address};
@@ -190,7 +190,7 @@ impl Kernel {
         let mut ring = RingBuf::try_from(self.map(map::EVENTS)).expect("a ring buffer");
         let mut events = Vec::new();
         while let Some(record) = ring.next() {
-            events.push(Event::read(&record).expect("an event"));
+            events.push(record::read(&record).expect("an event"));
         }
         events
     }

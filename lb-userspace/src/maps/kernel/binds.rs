@@ -4,15 +4,16 @@ use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::MapData;
 use lb_common::abi::bind::RefusedBind;
 use lb_common::abi::map;
 
-use super::access::typed;
+use super::access::Open;
+use super::ring::Ring;
 use crate::maps::MapError;
 
 /// The refused binds of one datapath.
-pub struct Binds(RingBuf<MapData>);
+pub struct Binds(Ring<RefusedBind>);
 
 impl fmt::Debug for Binds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,19 +30,12 @@ impl AsRawFd for Binds {
 impl Binds {
     /// Those that are told from now on to who has the maps in `directory`.
     pub fn from_pins(directory: &Path) -> Result<Self, MapError> {
-        let open = &mut |name| MapData::from_pin(directory.join(name));
-        let mut ring: RingBuf<MapData> = typed(open, map::BINDS)?;
-        while ring.next().is_some() {}
-        Ok(Self(ring))
+        let open: &mut Open<'_> = &mut |name| MapData::from_pin(directory.join(name));
+        Ring::open(open, map::BINDS).map(Self)
     }
 
     /// The next that was told, if any is left. What is no record of this version is left out.
     pub fn take(&mut self) -> Option<RefusedBind> {
-        loop {
-            let record = self.0.next()?;
-            if let Some(bind) = RefusedBind::read(&record) {
-                return Some(bind);
-            }
-        }
+        self.0.take()
     }
 }

@@ -9,13 +9,14 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
-use aya::maps::{HashMap, MapData, RingBuf};
+use aya::maps::{HashMap, MapData};
 use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::map;
 use lb_common::abi::name::ServiceName;
 use lb_common::clock::Ticks;
 
 use super::access::{Open, mapped, typed};
+use super::ring::Ring;
 use crate::maps::MapError;
 use crate::maps::mmap::MappedArray;
 
@@ -37,7 +38,7 @@ pub enum ListenError {
 
 /// The events of one datapath, and who listens to them.
 pub struct Events {
-    ring: RingBuf<MapData>,
+    ring: Ring<Event>,
     listener: MappedArray<Listener>,
     names: HashMap<MapData, u32, ServiceName>,
     _lock: File,
@@ -68,8 +69,7 @@ impl Events {
             }
             TryLockError::Error(error) => ListenError::Lock(error),
         })?;
-        let mut ring: RingBuf<MapData> = typed(open, map::EVENTS)?;
-        while ring.next().is_some() {}
+        let ring = Ring::open(open, map::EVENTS)?;
         Ok(Self { ring, listener, names: typed(open, map::SERVICE_NAMES)?, _lock: lock })
     }
 
@@ -80,12 +80,7 @@ impl Events {
 
     /// The next event that was told, if any is left. What is no event of this version is left out.
     pub fn take(&mut self) -> Option<Event> {
-        loop {
-            let record = self.ring.next()?;
-            if let Some(event) = Event::read(&record) {
-                return Some(event);
-            }
-        }
+        self.ring.take()
     }
 
     /// The name of a service now: `namespace/name:port/protocol`.

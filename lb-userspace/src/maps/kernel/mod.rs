@@ -14,6 +14,7 @@ mod flows;
 mod lru;
 mod names;
 mod prefixes;
+mod ring;
 mod sockets;
 #[cfg(test)]
 mod tests;
