@@ -14,6 +14,7 @@ mod drift;
 mod evictions;
 mod floods;
 mod fragments;
+mod growth;
 mod hairpin;
 mod health;
 mod inspect;

@@ -18,6 +18,7 @@ use crate::exempt;
 use crate::flows::{Collector, Walk};
 use crate::guard;
 use crate::kube_proxy;
+use crate::maps::Capacities;
 use crate::maps::kernel::{Exempt, KernelMaps, Names};
 use crate::model::Rejection;
 use crate::plan::Planner;
@@ -49,14 +50,18 @@ pub(super) fn takes_over(config: &Config) -> bool {
     takes_over
 }
 
-/// Loads the programs, as the settings and this kernel have them.
-pub(super) fn attacher(config: &Config, takes_over: bool) -> anyhow::Result<Attacher> {
+/// Loads the programs, as the settings and this kernel have them, for maps of these `sizes`.
+pub(super) fn attacher(
+    config: &Config,
+    sizes: &Capacities,
+    takes_over: bool,
+) -> anyhow::Result<Attacher> {
     let pins = Pins::new(&config.bpffs);
     let method = config.attach.method()?;
     let (host_netns, knows_mptcp) = (sockets::own_netns()?, sockets::knows_mptcp());
     let globals = Globals { takes_over, knows_mptcp, host_netns, ..config.globals() };
     #[cfg_attr(not(feature = "datapath-log"), expect(unused_mut, reason = "only its log is read"))]
-    let mut datapath = Datapath::load(&pins, &config.capacities, globals)?;
+    let mut datapath = Datapath::prepare(&pins, sizes, globals)?;
     #[cfg(feature = "datapath-log")]
     crate::datapath::log::follow(&mut datapath)?;
     Ok(Attacher::new(datapath, pins, method, config.order))

@@ -6,6 +6,7 @@
 
 use super::{Agent, start};
 use crate::kube_proxy::Leftovers;
+use crate::maps::ReadBack as _;
 
 impl Agent {
     /// Loads those programs if kube-proxy's rules are known to be gone; they are attached with the next
@@ -14,7 +15,8 @@ impl Agent {
         if !self.is_taking_over || !Leftovers::find().is_ok_and(|found| found.is_empty()) {
             return;
         }
-        match start::attacher(&self.config, false) {
+        let sizes = self.reconciler.maps().capacities();
+        match start::attacher(&self.config, &sizes, false) {
             Ok(attacher) => {
                 self.attacher = attacher;
                 self.is_taking_over = false;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use lb_common::abi::flow::Hook;
 use nix::net::if_::if_indextoname;
 
-use super::load::Datapath;
+use super::load::{Datapath, LoadError};
 use super::pins::Pins;
 use super::{HOOKS, clsact, links};
 use crate::netlink::Target;
@@ -108,6 +108,14 @@ impl Attacher {
         if let Err(error) = self.release_all_but(wanted).await {
             tracing::warn!("cannot let go of an interface: {error:#}");
         }
+    }
+
+    /// Loads the programs that these interfaces will need, so that attaching them takes no time.
+    pub fn prepare(&mut self, wanted: &BTreeMap<u32, Target>) -> Result<(), LoadError> {
+        for (target, hook) in wanted.values().flat_map(|target| HOOKS.map(|hook| (target, hook))) {
+            self.datapath.program(target.layer, hook)?;
+        }
+        Ok(())
     }
 
     /// The interfaces that run our programs, by their ifindex.

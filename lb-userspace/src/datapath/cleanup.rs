@@ -1,7 +1,5 @@
 //! Takes down everything of ours, of every version. What is not there is no error.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -61,25 +59,15 @@ pub async fn cleanup(bpffs: &Path, sysctls: &Path) -> anyhow::Result<Removed> {
             .join(",");
     }
     let root = pins.root();
-    remove_tree(root, &mut removed.pins).with_context(|| format!("remove {}", root.display()))?;
+    let note = &mut |path: &Path| removed.pins.push(path.to_owned());
+    pins::remove_tree(root, note).with_context(|| format!("remove {}", root.display()))?;
     Ok(removed)
-}
-
-/// Deepest first, since directories go only when they are empty.
-fn remove_tree(path: &Path, removed: &mut Vec<PathBuf>) -> io::Result<()> {
-    if path.is_dir() {
-        for entry in fs::read_dir(path)? {
-            remove_tree(&entry?.path(), removed)?;
-        }
-    }
-    if pins::remove(path)? {
-        removed.push(path.to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -89,11 +77,11 @@ mod tests {
         fs::create_dir_all(root.join("v1/maps")).unwrap();
         fs::write(root.join("v1/maps/SLOTS"), "").unwrap();
         let mut removed = Vec::new();
-        remove_tree(&root, &mut removed).unwrap();
+        pins::remove_tree(&root, &mut |path| removed.push(path.to_owned())).unwrap();
         let expected = ["v1/maps/SLOTS", "v1/maps", "v1", ""].map(|path| root.join(path));
         assert_eq!(removed.len(), expected.len());
         assert!(removed.iter().zip(&expected).all(|(a, b)| a.components().eq(b.components())));
-        remove_tree(&root, &mut removed).unwrap();
+        pins::remove_tree(&root, &mut |path| removed.push(path.to_owned())).unwrap();
         assert_eq!(removed.len(), expected.len());
     }
 }

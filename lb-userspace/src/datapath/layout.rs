@@ -1,4 +1,4 @@
-//! What a pinned map must look like to be used again. Pure.
+//! What maps look like, and what becomes of a pinned one that looks so or otherwise. Pure.
 
 use aya::maps::MapType;
 use lb_common::abi::address::{At, ServiceCidr};
@@ -25,8 +25,6 @@ use crate::maps::Capacities;
 pub struct Layout {
     /// Its name.
     pub name: &'static str,
-    /// The flag that sets its capacity; none if it is fixed.
-    pub setting: Option<&'static str>,
     /// Its type and sizes.
     pub shape: Shape,
 }
@@ -44,56 +42,39 @@ pub struct Shape {
     pub capacity: u32,
 }
 
-/// Why a pinned map cannot be used.
+/// What becomes of a pinned map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is what is wanted.
+    Kept,
+    /// A new one takes over what it holds: it has another size, or its values are another version's.
+    Copied,
+    /// A new one begins empty: what it holds is counts or news, whose beginning readers notice.
+    Anew,
+}
+
+/// A pinned map is another kind of map altogether.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// It was made with another capacity.
-    #[error(
-        "map {map} is pinned with {found} entries but {wanted} are wanted; \
-         give --{setting} {found}, or run `waggle cleanup` to start anew (this interrupts traffic)"
-    )]
-    Capacity {
-        /// The map.
-        map: &'static str,
-        /// The flag.
-        setting: &'static str,
-        /// Entries it has.
-        found: u32,
-        /// Entries it should have.
-        wanted: u32,
-    },
-    /// It is another kind of map altogether.
-    #[error(
-        "map {map} is pinned as {found} but {wanted} is wanted: it is not of this version of \
-         waggle; run `waggle cleanup` to start anew (this interrupts traffic)"
-    )]
-    Shape {
-        /// The map.
-        map: &'static str,
-        /// What it is.
-        found: String,
-        /// What it should be.
-        wanted: String,
-    },
+#[error(
+    "map {map} is pinned as {found} but {wanted} is wanted: it is not of a version of waggle that this \
+     one can follow; run `waggle cleanup` to start anew (this interrupts traffic)"
+)]
+pub struct Mismatch {
+    map: &'static str,
+    found: String,
+    wanted: String,
 }
 
 impl Layout {
-    /// Whether a map that looks like `found` is this map.
-    pub fn check(&self, found: Shape) -> Result<(), Mismatch> {
+    /// What becomes of a map that looks like `found`, found under this name.
+    pub fn fate(&self, found: Shape) -> Result<Fate, Mismatch> {
         let wanted = self.shape;
-        if found == wanted {
-            return Ok(());
-        }
-        match self.setting {
-            Some(setting) if (Shape { capacity: wanted.capacity, ..found }) == wanted => {
-                Err(Mismatch::Capacity {
-                    map: self.name,
-                    setting,
-                    found: found.capacity,
-                    wanted: wanted.capacity,
-                })
-            }
-            _ => Err(Mismatch::Shape {
+        let is_like = (found.kind, found.key) == (wanted.kind, wanted.key);
+        match wanted.kind {
+            _ if found == wanted => Ok(Fate::Kept),
+            MapType::PerCpuArray | MapType::RingBuf if is_like => Ok(Fate::Anew),
+            _ if is_like => Ok(Fate::Copied),
+            _ => Err(Mismatch {
                 map: self.name,
                 found: found.to_string(),
                 wanted: wanted.to_string(),
@@ -116,73 +97,66 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
     let Capacities { frontends, services, slots, backends, flows, clients, source_ranges, sockets } =
         *capacities;
     [
-        layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends, "max-frontends"),
-        layout::<FrontendKey<Addr6>, Frontend>(map::FRONTENDS_V6, Hash, frontends, "max-frontends"),
-        layout::<u32, Service>(map::SERVICES, Array, services, "max-services"),
-        layout::<u32, Slot>(map::SLOTS, Array, slots, "max-slots"),
-        layout::<u32, Backend<Addr4>>(map::BACKENDS_V4, Array, backends, "max-backends"),
-        layout::<u32, Backend<Addr6>>(map::BACKENDS_V6, Array, backends, "max-backends"),
-        layout::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4, LruHash, flows, "max-flows"),
-        layout::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6, LruHash, flows, "max-flows"),
-        fixed::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY),
-        layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services, "max-services"),
-        fixed::<AffinityKey<Addr4>, Affinity>(map::AFFINITY_V4, LruHash, capacity::AFFINITY),
-        fixed::<AffinityKey<Addr6>, Affinity>(map::AFFINITY_V6, LruHash, capacity::AFFINITY),
-        layout::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, clients, "max-clients"),
-        layout::<ClientPrefix<Addr6>, u32>(map::CLIENTS_V6, LpmTrie, clients, "max-clients"),
-        layout::<SourceRange<Addr4>, u32>(
-            map::SOURCE_RANGES_V4,
-            LpmTrie,
-            source_ranges,
-            "max-source-ranges",
+        layout::<FrontendKey<Addr4>, Frontend>(map::FRONTENDS_V4, Hash, frontends),
+        layout::<FrontendKey<Addr6>, Frontend>(map::FRONTENDS_V6, Hash, frontends),
+        layout::<u32, Service>(map::SERVICES, Array, services),
+        layout::<u32, Slot>(map::SLOTS, Array, slots),
+        layout::<u32, Backend<Addr4>>(map::BACKENDS_V4, Array, backends),
+        layout::<u32, Backend<Addr6>>(map::BACKENDS_V6, Array, backends),
+        layout::<FlowKey<Addr4>, Flow<Addr4>>(map::FLOWS_V4, LruHash, flows),
+        layout::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6, LruHash, flows),
+        layout::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY),
+        layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services),
+        layout::<AffinityKey<Addr4>, Affinity>(map::AFFINITY_V4, LruHash, capacity::AFFINITY),
+        layout::<AffinityKey<Addr6>, Affinity>(map::AFFINITY_V6, LruHash, capacity::AFFINITY),
+        layout::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, clients),
+        layout::<ClientPrefix<Addr6>, u32>(map::CLIENTS_V6, LpmTrie, clients),
+        layout::<SourceRange<Addr4>, u32>(map::SOURCE_RANGES_V4, LpmTrie, source_ranges),
+        layout::<SourceRange<Addr6>, u32>(map::SOURCE_RANGES_V6, LpmTrie, source_ranges),
+        layout::<Addr4, At>(map::ADDRESSES_V4, Hash, frontends),
+        layout::<Addr6, At>(map::ADDRESSES_V6, Hash, frontends),
+        layout::<u32, ServiceCidr<Addr4>>(map::SERVICE_CIDRS_V4, Array, capacity::SERVICE_CIDRS),
+        layout::<u32, ServiceCidr<Addr6>>(map::SERVICE_CIDRS_V6, Array, capacity::SERVICE_CIDRS),
+        layout::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
+        layout::<FragmentKey<Addr4>, FragmentPorts>(
+            map::FRAGMENTS_V4,
+            LruHash,
+            capacity::FRAGMENTS,
         ),
-        layout::<SourceRange<Addr6>, u32>(
-            map::SOURCE_RANGES_V6,
-            LpmTrie,
-            source_ranges,
-            "max-source-ranges",
+        layout::<FragmentKey<Addr6>, FragmentPorts>(
+            map::FRAGMENTS_V6,
+            LruHash,
+            capacity::FRAGMENTS,
         ),
-        layout::<Addr4, At>(map::ADDRESSES_V4, Hash, frontends, "max-frontends"),
-        layout::<Addr6, At>(map::ADDRESSES_V6, Hash, frontends, "max-frontends"),
-        fixed::<u32, ServiceCidr<Addr4>>(map::SERVICE_CIDRS_V4, Array, capacity::SERVICE_CIDRS),
-        fixed::<u32, ServiceCidr<Addr6>>(map::SERVICE_CIDRS_V6, Array, capacity::SERVICE_CIDRS),
-        fixed::<u32, Interface>(map::INTERFACES, Hash, capacity::INTERFACES),
-        fixed::<FragmentKey<Addr4>, FragmentPorts>(map::FRAGMENTS_V4, LruHash, capacity::FRAGMENTS),
-        fixed::<FragmentKey<Addr6>, FragmentPorts>(map::FRAGMENTS_V6, LruHash, capacity::FRAGMENTS),
-        fixed::<FrontendKey<Addr4>, FrontendKey<Addr4>>(
+        layout::<FrontendKey<Addr4>, FrontendKey<Addr4>>(
             map::SERVERS_V4,
             LruHash,
             capacity::SERVERS,
         ),
-        fixed::<FrontendKey<Addr6>, FrontendKey<Addr6>>(
+        layout::<FrontendKey<Addr6>, FrontendKey<Addr6>>(
             map::SERVERS_V6,
             LruHash,
             capacity::SERVERS,
         ),
-        fixed::<FlowKey<Addr4>, Ticks>(map::RESETS_V4, LruHash, capacity::RESETS),
-        fixed::<FlowKey<Addr6>, Ticks>(map::RESETS_V6, LruHash, capacity::RESETS),
-        fixed::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
-        fixed::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
-        fixed::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
+        layout::<FlowKey<Addr4>, Ticks>(map::RESETS_V4, LruHash, capacity::RESETS),
+        layout::<FlowKey<Addr6>, Ticks>(map::RESETS_V6, LruHash, capacity::RESETS),
+        layout::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
+        layout::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
+        layout::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
         // Of a ring buffer the kernel knows the bytes, and not what they are.
-        fixed::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
-        fixed::<u32, Listener>(map::LISTENER, Array, 1),
-        layout::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, sockets, "max-sockets"),
-        layout::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, sockets, "max-sockets"),
-        fixed::<u64, u32>(map::EXEMPT, Hash, capacity::EXEMPT),
-        fixed::<(), ()>(map::BINDS, RingBuf, capacity::BINDS),
+        layout::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
+        layout::<u32, Listener>(map::LISTENER, Array, 1),
+        layout::<SocketKey<Addr4>, Socket<Addr4>>(map::SOCKETS_V4, LruHash, sockets),
+        layout::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, sockets),
+        layout::<u64, u32>(map::EXEMPT, Hash, capacity::EXEMPT),
+        layout::<(), ()>(map::BINDS, RingBuf, capacity::BINDS),
     ]
 }
 
-/// A map whose capacity nobody sets, or not by itself.
-fn fixed<K, V>(name: &'static str, kind: MapType, capacity: u32) -> Layout {
-    Layout { setting: None, ..layout::<K, V>(name, kind, capacity, "") }
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "keys and values are a few bytes")]
-fn layout<K, V>(name: &'static str, kind: MapType, capacity: u32, setting: &'static str) -> Layout {
+fn layout<K, V>(name: &'static str, kind: MapType, capacity: u32) -> Layout {
     let shape = Shape { kind, key: size_of::<K>() as u32, value: size_of::<V>() as u32, capacity };
-    Layout { name, setting: Some(setting), shape }
+    Layout { name, shape }
 }
 
 #[cfg(test)]
@@ -190,13 +164,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(name: &str, change: impl FnOnce(&mut Shape), expected: Result<(), &str>) {
+    fn check(name: &str, change: impl FnOnce(&mut Shape), expected: Result<Fate, &str>) {
         let layout = *layouts(&Capacities::default()).iter().find(|l| l.name == name).unwrap();
         let mut found = layout.shape;
         change(&mut found);
-        let result = layout.check(found).map_err(|e| e.to_string());
-        match (result, expected) {
-            (Ok(()), Ok(())) => {}
+        match (layout.fate(found).map_err(|e| e.to_string()), expected) {
+            (Ok(fate), Ok(expected)) => assert_eq!(fate, expected, "{name}"),
             (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
             (result, expected) => panic!("{result:?}, expected {expected:?}"),
         }
@@ -209,22 +182,24 @@ mod tests {
 
     #[test]
     fn a_map_made_with_the_same_settings_is_used_again() {
-        check("SLOTS", |_| {}, Ok(()));
+        check("SLOTS", |_| {}, Ok(Fate::Kept));
     }
 
     #[test]
-    fn another_capacity_names_the_map_both_values_and_the_flag() {
-        check(
-            "FLOWS_V4",
-            |found| found.capacity = 99,
-            Err("FLOWS_V4 is pinned with 99 entries but 262144 are wanted; give --max-flows 99"),
-        );
+    fn a_map_of_another_size_or_with_other_values_is_copied() {
+        check("FLOWS_V4", |found| found.capacity = 99, Ok(Fate::Copied));
+        check("SERVICES", |found| found.value = 32, Ok(Fate::Copied));
     }
 
     #[test]
-    fn another_layout_asks_for_a_cleanup() {
-        check("SERVICES", |found| found.value = 32, Err("32 byte values"));
+    fn counters_and_events_of_another_size_begin_anew() {
+        check("COUNTERS", |found| found.capacity = 1, Ok(Fate::Anew));
+        check("EVENTS", |found| found.capacity = 4096, Ok(Fate::Anew));
+    }
+
+    #[test]
+    fn another_kind_of_map_or_key_asks_for_a_cleanup() {
         check("SERVICES", |found| found.kind = MapType::Hash, Err("run `waggle cleanup`"));
-        check("COUNTERS", |found| found.capacity = 1, Err("PerCpuArray of 1 entries"));
+        check("FLOWS_V6", |found| found.key = 4, Err("4 byte keys"));
     }
 }

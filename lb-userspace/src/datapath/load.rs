@@ -1,21 +1,25 @@
 //! Brings the kernel object in: maps first, over the pinned ones, programs when they are needed.
+//!
+//! Where the pinned maps are not what is wanted, another [generation](super::generation) follows them.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use aya::maps::{MapError, MapInfo};
 use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
 use lb_common::abi::settings;
 
 use super::HOOKS;
-use super::layout::{Layout, Mismatch, Shape, layouts};
+use super::generation::{self, GenerationError, Next, Old};
+use super::layout::{Layout, layouts};
 use super::object::OBJECT;
 use super::pins::Pins;
 use super::reserved::PortRange;
+use crate::flows;
 use crate::maps::Capacities;
 use crate::netlink::Layer;
 
@@ -34,18 +38,9 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
-    /// A map of an earlier run cannot be used.
+    /// The maps of an earlier run cannot be followed.
     #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-    /// A map of an earlier run cannot be looked at.
-    #[error("look at the pinned map {map}")]
-    Pinned {
-        /// The map.
-        map: &'static str,
-        /// Why.
-        #[source]
-        source: MapError,
-    },
+    Generation(#[from] GenerationError),
     /// The object or one of its maps is refused.
     #[error("load the kernel object")]
     Object(#[source] Box<EbpfError>),
@@ -99,38 +94,63 @@ pub struct Globals {
 #[derive(Debug)]
 pub struct Datapath {
     ebpf: Ebpf,
+    capacities: Capacities,
+    /// Its maps, if they are not in force yet.
+    next: Option<Next>,
+    /// What attached programs may still use beside its maps.
+    old: Option<Old>,
 }
 
 impl Datapath {
     /// Creates the maps, or takes over those that are pinned, and loads the programs that every
     /// node needs.
-    pub fn load(pins: &Pins, capacities: &Capacities, globals: Globals) -> Result<Self, LoadError> {
+    ///
+    /// Where there are maps of other sizes, or of another version, its own are not in force before
+    /// [`Datapath::take_over`].
+    pub fn prepare(
+        pins: &Pins,
+        capacities: &Capacities,
+        globals: Globals,
+    ) -> Result<Self, LoadError> {
+        generation::recover(pins).map_err(GenerationError::from)?;
         pins.create().map_err(|source| LoadError::Pins { path: pins.root().to_owned(), source })?;
         let layouts = layouts(capacities);
-        layouts.iter().try_for_each(|layout| check_pinned(pins, layout))?;
-        let mut loader = EbpfLoader::new();
-        let PortRange { low, high } = globals.masquerade_ports;
-        let ports = settings::packed_ports((low, high));
-        loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
-        loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
-        loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
-        let takes_over = u32::from(globals.takes_over);
-        loader.override_global(settings::TAKEOVER, &takes_over, true);
-        let all_sockets = u32::from(globals.all_sockets);
-        loader.override_global(settings::SOCKET_LB, &all_sockets, true);
-        let knows_mptcp = u32::from(globals.knows_mptcp);
-        loader.override_global(settings::MPTCP, &knows_mptcp, true);
-        loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);
-        for layout in &layouts {
-            loader.map_max_entries(layout.name, layout.shape.capacity);
-            loader.map_pin_path(layout.name, pins.map(layout.name));
+        let mut old = Old::find(pins).map_err(GenerationError::from)?;
+        let next = Next::plan(pins, &layouts)?;
+        if let Some(next) = &next {
+            old.take().map_or(Ok(()), |old| old.settle(&layouts))?;
+            next.begin()?;
         }
-        let ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
-        let mut datapath = Self { ebpf };
+        let directory = if next.is_some() { pins.next_maps() } else { pins.maps() };
+        let ebpf = open(&directory, &layouts, globals)?;
+        let mut datapath = Self { ebpf, capacities: *capacities, next, old };
         for hook in HOOKS {
             datapath.program(Layer::Ethernet, hook)?;
         }
         Ok(datapath)
+    }
+
+    /// [Prepares](Datapath::prepare) and takes over at once.
+    pub fn load(pins: &Pins, capacities: &Capacities, globals: Globals) -> Result<Self, LoadError> {
+        let mut datapath = Self::prepare(pins, capacities, globals)?;
+        datapath.take_over()?;
+        Ok(datapath)
+    }
+
+    /// Puts its maps in force, with all that the maps in force so far hold. Tells whether programs
+    /// may be attached that use those: they are to be replaced at once, and [`Datapath::settle`] is to
+    /// be called then.
+    pub fn take_over(&mut self) -> Result<bool, GenerationError> {
+        if let Some(next) = self.next.take() {
+            // Without a clock everything is young.
+            self.old = next.take_over(|| flows::now().unwrap_or_default())?;
+        }
+        Ok(self.old.is_some())
+    }
+
+    /// Ends the change from an earlier generation of maps: whatever is attached runs these programs.
+    pub fn settle(&mut self) -> Result<(), GenerationError> {
+        self.old.take().map_or(Ok(()), |old| old.settle(&layouts(&self.capacities)))
     }
 
     /// The program for a hook of an interface, loaded on first use: a node without tunnels never
@@ -149,6 +169,7 @@ impl Datapath {
     /// Pins the maps that are not pinned any more; tells how many somebody had unpinned.
     pub fn pin_again(&self, pins: &Pins) -> anyhow::Result<u64> {
         pins.create().context("make the directories of the pins")?;
+        fs::create_dir_all(pins.maps()).context("make the directory of the maps")?;
         let mut pinned = 0;
         for Layout { name, .. } in layouts(&Capacities::default()) {
             let path = pins.map(name);
@@ -203,24 +224,30 @@ fn program_name(layer: Layer, hook: Hook) -> &'static str {
     }
 }
 
-fn check_pinned(pins: &Pins, layout: &Layout) -> Result<(), LoadError> {
-    let path = pins.map(layout.name);
-    if !path.exists() {
-        return Ok(());
+/// The object over the maps that are pinned in `directory`; those that are not there are made.
+pub(super) fn open(
+    directory: &Path,
+    layouts: &[Layout],
+    globals: Globals,
+) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    let PortRange { low, high } = globals.masquerade_ports;
+    let ports = settings::packed_ports((low, high));
+    loader.override_global(settings::MASQUERADE, &globals.masquerade, true);
+    loader.override_global(settings::MASQUERADE_PORTS, &ports, true);
+    loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
+    let takes_over = u32::from(globals.takes_over);
+    loader.override_global(settings::TAKEOVER, &takes_over, true);
+    let all_sockets = u32::from(globals.all_sockets);
+    loader.override_global(settings::SOCKET_LB, &all_sockets, true);
+    let knows_mptcp = u32::from(globals.knows_mptcp);
+    loader.override_global(settings::MPTCP, &knows_mptcp, true);
+    loader.override_global(settings::HOST_NETNS, &globals.host_netns, true);
+    for layout in layouts {
+        loader.map_max_entries(layout.name, layout.shape.capacity);
+        loader.map_pin_path(layout.name, directory.join(layout.name));
     }
-    let found = MapInfo::from_pin(path)
-        .and_then(|info| shape(&info))
-        .map_err(|source| LoadError::Pinned { map: layout.name, source })?;
-    Ok(layout.check(found)?)
-}
-
-fn shape(info: &MapInfo) -> Result<Shape, MapError> {
-    Ok(Shape {
-        kind: info.map_type()?,
-        key: info.key_size(),
-        value: info.value_size(),
-        capacity: info.max_entries(),
-    })
+    loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))
 }
 
 fn rejection(program: &'static str, error: ProgramError) -> LoadError {

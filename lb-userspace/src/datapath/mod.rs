@@ -8,6 +8,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod cleanup;
 mod clsact;
+pub mod generation;
 pub mod hold;
 pub mod layout;
 mod links;

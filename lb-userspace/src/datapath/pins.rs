@@ -1,7 +1,8 @@
 //! Where things are pinned: `<bpffs>/waggle/v<ABI>/{maps,links,sockets,clsact,reserved}`.
 //!
 //! The tree is also the memory of what an earlier agent attached:
-//! - `maps/<NAME>`: a map;
+//! - `maps/<NAME>`: a map; `maps-next` and `maps-old` likewise, while one
+//!   [generation](super::generation) follows another (names with dots are the file system's own);
 //! - `links/<ifindex>-<hook>`: a tcx link;
 //! - `sockets/<cgroup>-<program>`: a link to the cgroup with that id;
 //! - `clsact/<ifindex>/`: our filters are on that interface (a file system of pins holds no files,
@@ -50,6 +51,18 @@ impl Pins {
         self.version.join("maps")
     }
 
+    /// The directory of the maps that are to follow.
+    #[must_use]
+    pub fn next_maps(&self) -> PathBuf {
+        self.version.join("maps-next")
+    }
+
+    /// The directory of the maps that went before.
+    #[must_use]
+    pub fn old_maps(&self) -> PathBuf {
+        self.version.join("maps-old")
+    }
+
     /// Where map `name` is pinned.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
@@ -92,11 +105,41 @@ impl Pins {
         self.version.join("reserved")
     }
 
-    /// Makes the directories.
+    /// Makes the directories, but for those of maps.
     pub fn create(&self) -> io::Result<()> {
-        [self.maps(), self.links(), self.sockets(), self.clsact()]
-            .iter()
-            .try_for_each(fs::create_dir_all)
+        [self.links(), self.sockets(), self.clsact()].iter().try_for_each(fs::create_dir_all)
+    }
+
+    /// The paths of every other version that has left something there, the latest first.
+    pub fn others(&self) -> io::Result<Vec<Self>> {
+        let number = |name: &String| name.strip_prefix('v')?.parse::<u32>().ok();
+        let mut found: Vec<_> = names(&self.root)?
+            .into_iter()
+            .filter_map(|name| Some((number(&name)?, name)))
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        let pins = |(_, name)| Self { version: self.root.join(name), root: self.root.clone() };
+        Ok(found.into_iter().map(pins).filter(|pins| pins.version != self.version).collect())
+    }
+
+    /// Takes over what `other` remembers of what is attached and reserved.
+    pub(super) fn adopt(&self, other: &Self) -> io::Result<()> {
+        let ours = [self.links(), self.sockets(), self.clsact(), self.reserved_ports()];
+        let theirs = [other.links(), other.sockets(), other.clsact(), other.reserved_ports()];
+        for (to, from) in ours.iter().zip(&theirs) {
+            for name in names(from)? {
+                fs::create_dir_all(to)?;
+                if !to.join(&name).exists() {
+                    fs::rename(from.join(&name), to.join(&name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything of this version.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        remove_tree(&self.version, &mut |_| {})
     }
 
     /// Every interface on which something of ours is attached, as far as the pins know.
@@ -132,6 +175,20 @@ pub fn remove(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Removes everything below `path` and itself, deepest first, since directories go only when they are
+/// empty; tells `note` of each. What is not there is no error.
+pub(super) fn remove_tree(path: &Path, note: &mut impl FnMut(&Path)) -> io::Result<()> {
+    if path.is_dir() {
+        for name in names(path)? {
+            remove_tree(&path.join(name), note)?;
+        }
+    }
+    if remove(path)? {
+        note(path);
+    }
+    Ok(())
 }
 
 /// The names in `dir`; none if it is not there.

@@ -14,7 +14,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramType};
 use aya::sys::{BpfHelper, is_helper_supported};
 
-use super::load::Datapath;
+use super::load::{Datapath, LoadError};
 use super::pins::Pins;
 use super::{cgroup, links, sys};
 
@@ -64,6 +64,14 @@ const PROGRAMS: [&str; 9] = [
 
 /// The programs that guard node ports.
 const GUARDS: [&str; 2] = ["lb_bind4", "lb_bind6"];
+
+/// Loads the programs that the settings ask for, so that attaching them takes no time.
+pub fn prepare(datapath: &mut Datapath, settings: &Settings) -> Result<(), LoadError> {
+    if settings.whose == SocketLb::Off {
+        return Ok(());
+    }
+    settings.programs().try_for_each(|name| datapath.socket_program(name).map(drop))
+}
 
 /// Attaches what the settings say, where they say; lets go of what else an earlier agent was told.
 /// Tells how many links had to be made.
@@ -116,9 +124,7 @@ fn attach(
     let id = cgroup::id(root)?;
     let directory = File::open(root)?;
     // All of them or none: half of them would mislead processes.
-    for name in settings.programs() {
-        datapath.socket_program(name)?;
-    }
+    prepare(datapath, settings)?;
     for name in settings.programs() {
         let pin = pins.socket_link(id, name);
         let is_new = attach_program(datapath.socket_program(name)?, &directory, &pin)

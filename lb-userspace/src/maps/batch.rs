@@ -17,7 +17,7 @@ const LOOKUP: libc::c_long = 1;
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`; of hash maps since Linux 5.14.
 const LOOKUP_AND_DELETE: libc::c_long = 21;
 /// `BPF_MAP_LOOKUP_BATCH`, since Linux 5.6.
-const LOOKUP_BATCH: libc::c_long = 24;
+pub(super) const LOOKUP_BATCH: libc::c_long = 24;
 
 /// Entries read by one call, unless more of them share a hash.
 const COUNT: usize = 512;
@@ -42,25 +42,25 @@ enum Place {
 
 /// `union bpf_attr`, the member `batch`.
 #[repr(C)]
-struct BatchCommand {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
+pub(super) struct BatchCommand {
+    pub(super) in_batch: u64,
+    pub(super) out_batch: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) count: u32,
+    pub(super) map_fd: u32,
+    pub(super) elem_flags: u64,
+    pub(super) flags: u64,
 }
 
 /// `union bpf_attr`, the member of commands on one element.
 #[repr(C)]
-struct ElementCommand {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+pub(super) struct ElementCommand {
+    pub(super) map_fd: u32,
+    pub(super) pad: u32,
+    pub(super) key: u64,
+    pub(super) value: u64,
+    pub(super) flags: u64,
 }
 
 impl<K: Pod, V: Pod> Batches<K, V> {
@@ -180,7 +180,11 @@ pub(crate) fn first_value(map: &MapData) -> io::Result<Vec<u8>> {
 ///
 /// `command` is a `union bpf_attr` of `size` bytes for `number`, and what its addresses point to
 /// may be read and written as that command does.
-unsafe fn bpf(number: libc::c_long, command: *const libc::c_void, size: usize) -> io::Result<()> {
+pub(super) unsafe fn bpf(
+    number: libc::c_long,
+    command: *const libc::c_void,
+    size: usize,
+) -> io::Result<()> {
     // SAFETY: as promised by the caller.
     let result = unsafe { libc::syscall(libc::SYS_bpf, number, command, size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

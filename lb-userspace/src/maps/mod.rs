@@ -10,6 +10,7 @@ mod family;
 mod flows;
 pub mod kernel;
 mod mmap;
+pub mod raw;
 pub mod sketch;
 mod snapshot;
 
@@ -214,6 +215,23 @@ impl Default for Capacities {
     }
 }
 
+impl Capacities {
+    /// That which the agent's flag `setting` sets.
+    pub(crate) fn of_setting(&mut self, setting: &str) -> Option<&mut u32> {
+        Some(match setting {
+            "max-frontends" => &mut self.frontends,
+            "max-services" => &mut self.services,
+            "max-slots" => &mut self.slots,
+            "max-backends" => &mut self.backends,
+            "max-flows" => &mut self.flows,
+            "max-clients" => &mut self.clients,
+            "max-source-ranges" => &mut self.source_ranges,
+            "max-sockets" => &mut self.sockets,
+            _ => return None,
+        })
+    }
+}
+
 /// What the agent may do with the kernel's maps.
 pub trait Maps {
     /// Makes one change. After an error nothing of it is visible, and it may be tried again.
@@ -299,7 +317,7 @@ pub const fn service_cidrs_map(family: Family) -> &'static str {
 }
 
 /// The agent's flag that sets the capacity of `map`, if one does.
-fn setting(map: &str) -> Option<&'static str> {
+pub(crate) fn setting(map: &str) -> Option<&'static str> {
     let flag = match map {
         map::FRONTENDS_V4 | map::FRONTENDS_V6 | map::ADDRESSES_V4 | map::ADDRESSES_V6 => {
             "max-frontends"
