@@ -3,9 +3,11 @@
 //! Tests run the very decisions of the kernel with these.
 
 mod bytes;
+mod entry;
 mod sockets;
 
 pub use bytes::{Bytes, Copied};
+pub use entry::Entry;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +18,7 @@ use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
 use crate::abi::bind::RefusedBind;
 use crate::abi::capacity;
+use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
 use crate::abi::event::{Event, Listener};
@@ -29,7 +32,7 @@ use crate::abi::settings::{DEFAULT_MASQUERADE_PORTS, echo, packed_ports};
 use crate::abi::socket::{Socket, SocketKey};
 use crate::clock::Ticks;
 use crate::net::{Addr4, Addr6, Address};
-use crate::tables::{FlowEntry, Insert, InsertError, Tables};
+use crate::tables::{FlowEntry as _, Insert, InsertError, Tables};
 
 /// The maps that have addresses in them, of one family.
 #[derive(Debug, Default)]
@@ -102,6 +105,7 @@ pub struct MemoryTables {
     /// How many events fit before they are taken; none by default means no limit.
     pub event_capacity: Option<usize>,
     counters: RefCell<BTreeMap<Counter, u64>>,
+    carried: RefCell<BTreeMap<u32, Carried>>,
     events: RefCell<Vec<Event>>,
 }
 
@@ -132,32 +136,9 @@ impl Default for MemoryTables {
             listener: Listener::default(),
             event_capacity: None,
             counters: RefCell::default(),
+            carried: RefCell::default(),
             events: RefCell::default(),
         }
-    }
-}
-
-/// A flow entry in memory.
-#[derive(Clone, Debug)]
-pub struct Entry<A: Copy>(Rc<Cell<Flow<A>>>);
-
-impl<A: Copy> FlowEntry<A> for Entry<A> {
-    fn load(&self) -> Flow<A> {
-        self.0.get()
-    }
-
-    fn record(&self, bytes: u32, now: Ticks) {
-        let flow = self.0.get();
-        self.0.set(Flow {
-            packets: flow.packets + 1,
-            bytes: flow.bytes + u64::from(bytes),
-            seen: now,
-            ..flow
-        });
-    }
-
-    fn set_state(&self, state: u8) {
-        self.0.set(Flow { state, ..self.0.get() });
     }
 }
 
@@ -168,10 +149,27 @@ impl MemoryTables {
         self.counters.borrow().clone()
     }
 
+    /// What each service has carried; those that have carried nothing are left out.
+    #[must_use]
+    pub fn carried(&self) -> BTreeMap<u32, Carried> {
+        let mut all = self.carried.borrow().clone();
+        all.retain(|_, carried| *carried != Carried::default());
+        all
+    }
+
     /// Takes the events that were told since this was last called.
     #[must_use]
     pub fn take_events(&self) -> Vec<Event> {
         self.events.take()
+    }
+
+    fn add(&self, service: u32, more: &Carried) {
+        let mut all = self.carried.borrow_mut();
+        let sum = all.entry(service).or_default();
+        sum.flows += more.flows;
+        sum.sockets += more.sockets;
+        sum.packets += more.packets;
+        sum.bytes += more.bytes;
     }
 
     fn tell(&self, fill: impl FnOnce(&mut Event)) -> bool {
@@ -380,6 +378,10 @@ macro_rules! memory_tables {
 
             fn count(&self, counter: Counter) {
                 *self.counters.borrow_mut().entry(counter).or_default() += 1;
+            }
+
+            fn add(&self, service: u32, more: &Carried) {
+                self.add(service, more);
             }
 
             fn listener(&self) -> Listener {

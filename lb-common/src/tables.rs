@@ -8,6 +8,7 @@ use core::ops::DerefMut;
 use crate::abi::address::{At, ServiceCidr};
 use crate::abi::affinity::{Affinity, AffinityKey};
 use crate::abi::backend::Backend;
+use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
 use crate::abi::event::{Event, Listener};
@@ -129,6 +130,9 @@ pub trait Tables<A: Address> {
     /// Adds one to a counter.
     fn count(&self, counter: Counter);
 
+    /// Adds to what a service has carried.
+    fn add(&self, service: u32, more: &Carried);
+
     /// Who listens to events.
     fn listener(&self) -> Listener;
 
@@ -175,6 +179,9 @@ pub trait FlowEntry<A> {
 
     /// Replaces the state bits.
     fn set_state(&self, state: u8);
+
+    /// Takes what was counted away: the entry begins anew. Returns packets and bytes.
+    fn take_counts(&self) -> (u64, u64);
 }
 
 /// How to insert.

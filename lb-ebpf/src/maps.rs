@@ -7,6 +7,7 @@ use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
 use lb_common::abi::bind::RefusedBind;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::draft::Draft;
 use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Flow, FlowKey};
@@ -79,6 +80,10 @@ pub(crate) static COUNTERS: PerCpuArray<u64, { counter::CAPACITY as usize }> = P
 #[btf_map]
 pub(crate) static SERVICE_NAMES: HashMap<u32, ServiceName, { capacity::SERVICES as usize }> =
     HashMap::new();
+
+#[btf_map]
+pub(crate) static SVC_CARRIED: Array<Carried, { capacity::SERVICES as usize }, MMAPABLE> =
+    Array::new();
 
 #[btf_map]
 pub(crate) static AFFINITY_V4: Affinities<Addr4> = LruHashMap::new();

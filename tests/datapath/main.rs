@@ -8,6 +8,8 @@ mod addresses;
 #[cfg(test)]
 mod affinity;
 #[cfg(test)]
+mod carried;
+#[cfg(test)]
 mod clashes;
 #[cfg(test)]
 mod decisions;

@@ -10,9 +10,9 @@ use lb_tests::datapath::object;
 /// Program → instructions the verifier may process at most (the kernel's own limit is 1,000,000).
 const BUDGET: [(&str, u32); 15] = [
     ("lb_tc_ingress", 180_000),
-    ("lb_tc_egress", 130_000),
+    ("lb_tc_egress", 140_000),
     ("lb_l3_ingress", 180_000),
-    ("lb_l3_egress", 130_000),
+    ("lb_l3_egress", 140_000),
     ("lb_connect4", 4_000),
     ("lb_connect6", 10_000),
     ("lb_sendmsg4", 5_000),

@@ -8,6 +8,7 @@ pub mod address;
 pub mod affinity;
 pub mod backend;
 pub mod bind;
+pub mod carried;
 pub mod counter;
 pub mod draft;
 pub mod event;
@@ -50,6 +51,9 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Service id → [`ServiceName`](super::name::ServiceName).
     pub const SERVICE_NAMES: &str = "SERVICE_NAMES";
+
+    /// Service id → [`Carried`](super::carried::Carried).
+    pub const SERVICE_CARRIED: &str = "SVC_CARRIED";
 
     /// [`AffinityKey`](super::affinity::AffinityKey) → [`Affinity`](super::affinity::Affinity), IPv4.
     pub const AFFINITY_V4: &str = "AFFINITY_V4";
@@ -112,7 +116,7 @@ pub mod map {
     pub const BINDS: &str = "BINDS";
 
     /// All of them.
-    pub const ALL: [&str; 36] = [
+    pub const ALL: [&str; 37] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -123,6 +127,7 @@ pub mod map {
         FLOWS_V6,
         COUNTERS,
         SERVICE_NAMES,
+        SERVICE_CARRIED,
         AFFINITY_V4,
         AFFINITY_V6,
         CLIENTS_V4,

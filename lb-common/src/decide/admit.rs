@@ -6,6 +6,7 @@
 
 use super::client::{self, Client};
 use super::{Translation, dial, entries, masquerade, ports, select, state, stray};
+use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
 use crate::abi::flow::{Flow, FlowKey, Hook, flags};
@@ -195,7 +196,9 @@ fn keep<A: Address, T: Tables<A>>(
         other_port(tables, key, &mut draft)?;
     }
     draft.flow.rewrite(new);
-    tables.insert_flow(key, &draft.flow, Insert::Replace).map_err(|_| Counter::FlowNotKept)
+    tables.insert_flow(key, &draft.flow, Insert::Replace).map_err(|_| Counter::FlowNotKept)?;
+    tables.add(draft.flow.service, &Carried { flows: 1, ..Carried::default() });
+    Ok(())
 }
 
 /// Gives the flow in `draft`, whose client's port is taken towards the backend, another port.

@@ -12,6 +12,7 @@
 //! answer's entry: one, which writes nothing.
 
 use super::state;
+use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
 use crate::abi::flow::{FlowKey, Hook, flags};
@@ -49,6 +50,9 @@ pub(super) fn claim<A: Address, T: Tables<A>>(
         {
             return Ok(false);
         }
+        if !there.is_leg() {
+            settle(tables, &entry);
+        }
         vacate(tables, draft, &entry);
     }
     match tables.insert_flow(&draft.partner, &draft.mirrored, Insert::Replace) {
@@ -62,9 +66,22 @@ pub(super) fn claim<A: Address, T: Tables<A>>(
 #[inline(never)]
 fn vacate<A: Address, T: Tables<A>>(tables: &T, draft: &mut Draft<A>, answer: &T::Entry) {
     answer.load().put_partner(&draft.partner, &mut draft.other);
-    tables.remove_flow(&draft.other);
+    if let Some(request) = tables.flow(&draft.other) {
+        if !request.load().is_leg() {
+            settle(tables, &request);
+        }
+        tables.remove_flow(&draft.other);
+    }
     draft.partner.put_reversed(Hook::Egress, &mut draft.other);
     tables.remove_flow(&draft.other);
+}
+
+/// Adds what an entry has counted to what its service has carried, before it goes. Not for legs: what
+/// they have counted, the entries at the client's side have too.
+#[inline(always)]
+pub(super) fn settle<A: Address, T: Tables<A>>(tables: &T, entry: &T::Entry) {
+    let (packets, bytes) = entry.take_counts();
+    tables.add(entry.load().service, &Carried { packets, bytes, ..Carried::default() });
 }
 
 /// Lets the other entries of the flow know what was seen by the one at `key`.
@@ -104,9 +121,11 @@ pub(super) fn forget<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, ent
     let draft = &mut *draft;
     entry.load().put_partner(key, &mut draft.partner);
     let flags = entry.load().flags;
+    settle(tables, entry);
     tables.remove_flow(key);
     if let Some(partner) = tables.flow(&draft.partner) {
         if partner.load().answers(&draft.partner, key) {
+            settle(tables, &partner);
             tables.remove_flow(&draft.partner);
         } else if flags & flags::REPLY == 0 {
             return;

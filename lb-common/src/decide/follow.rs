@@ -40,6 +40,9 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
         if !is_reply && must_decide_anew(tables, key.protocol, &flow, tcp_flags) {
             if key.protocol == protocol::TCP {
                 entries::forget(tables, key, &entry);
+            } else {
+                // Another takes its place, unless there is none to send to.
+                entries::settle(tables, &entry);
             }
             return Follow::Decide;
         }

@@ -26,6 +26,7 @@ use self::books::{
 use self::whose::is_exempt;
 use super::client::{self, Client};
 use super::{Fate, Translation, dial, select};
+use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::flow::FlowKey;
 use crate::abi::frontend::{Frontend, flags};
@@ -255,6 +256,7 @@ fn choose<A: Address, T: Tables<A> + Sockets<A>>(
     match select::select(tables, &key, frontend.service, &service, list) {
         Ok(chosen) => {
             tables.count(Counter::NewSocket);
+            tables.add(frontend.service, &Carried { sockets: 1, ..Carried::default() });
             Ok(Socket {
                 dialled: peer.addr,
                 addr: chosen.backend.addr,

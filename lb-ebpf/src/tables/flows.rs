@@ -38,6 +38,13 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
         let flow = unsafe { &mut *self.0 };
         flow.state = state;
     }
+
+    #[inline(always)]
+    fn take_counts(&self) -> (u64, u64) {
+        // SAFETY: as in `record`.
+        let flow = unsafe { &mut *self.0 };
+        (core::mem::take(&mut flow.packets), core::mem::take(&mut flow.bytes))
+    }
 }
 
 /// Takes the next number of `turn`, which is a value of `PROBATION_TURN`.

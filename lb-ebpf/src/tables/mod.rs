@@ -1,5 +1,6 @@
 //! The decisions' view of the maps: what [`Tables`] asks, answered by the twins of one family.
 
+mod carried;
 mod flows;
 mod settings;
 mod sockets;
@@ -11,6 +12,7 @@ use aya_ebpf::programs::TcContext;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::draft::Draft;
 use lb_common::abi::event::{Event, Listener};
@@ -289,6 +291,13 @@ impl<A: Twins, O: Origin> Tables<A> for KernelTables<O> {
             // SAFETY: the value belongs to this CPU. A packet may interrupt a program at a
             // socket: the worst that can happen is a lost count.
             unsafe { *value += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn add(&self, service: u32, more: &Carried) {
+        if let Some(sum) = maps::SVC_CARRIED.get_ptr_mut(service) {
+            carried::add(sum, more);
         }
     }
 

@@ -133,7 +133,7 @@ pub(super) fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Resul
     let metrics = metrics.clone();
     let show = move |walk: &Walk| {
         metrics.show_walk(walk);
-        metrics.services.walked(walk, |id| names.get(id));
+        metrics.services.walked(walk, |id| names.find(id));
     };
     collector.start(show).context("start the thread for flows")
 }

@@ -17,7 +17,7 @@ use crate::datapath::pins::Pins;
 use crate::flows;
 use crate::maps::ReadBack as _;
 use crate::maps::dump::{
-    BackendRow, CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow,
+    BackendRow, CarriedRow, CounterRow, Dump, FlowRow, FrontendRow, Ids, ServiceRow, SocketRow,
 };
 use crate::maps::kernel::KernelMaps;
 
@@ -37,17 +37,20 @@ pub(super) fn dump(global: &Global) -> anyhow::Result<ExitCode> {
         written: Dump,
         flows: Vec<FlowRow>,
         sockets: Vec<SocketRow>,
+        carried: Vec<CarriedRow>,
         counters: Vec<CounterRow>,
     }
     let maps = open(global)?;
     let written = Dump::new(&maps.snapshot()?);
-    let (flows, sockets, counters) = (maps.flows()?, maps.sockets()?, maps.counters()?);
+    let (flows, sockets) = (maps.flows()?, maps.sockets()?);
+    let (carried, counters) = (maps.carried(), maps.counters()?);
     match global.output {
-        Format::Json => output::json(&Everything { written, flows, sockets, counters })?,
+        Format::Json => output::json(&Everything { written, flows, sockets, carried, counters })?,
         Format::Table => {
             let mut text = written.text(Ids::Shown);
             text.extend(flows.iter().map(|row| format!("{row}\n")));
             text.extend(sockets.iter().map(|row| format!("{row}\n")));
+            text.extend(carried.iter().map(|row| format!("{row}\n")));
             text.extend(counters.iter().map(|row| format!("{row}\n")));
             output::text(&text)?;
         }

@@ -4,6 +4,7 @@ use aya::maps::MapType;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::event::Listener;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
@@ -107,6 +108,7 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<FlowKey<Addr6>, Flow<Addr6>>(map::FLOWS_V6, LruHash, flows),
         layout::<u32, u64>(map::COUNTERS, PerCpuArray, counter::CAPACITY),
         layout::<u32, ServiceName>(map::SERVICE_NAMES, Hash, services),
+        layout::<u32, Carried>(map::SERVICE_CARRIED, Array, services),
         layout::<AffinityKey<Addr4>, Affinity>(map::AFFINITY_V4, LruHash, capacity::AFFINITY),
         layout::<AffinityKey<Addr6>, Affinity>(map::AFFINITY_V6, LruHash, capacity::AFFINITY),
         layout::<ClientPrefix<Addr4>, u32>(map::CLIENTS_V4, LpmTrie, clients),

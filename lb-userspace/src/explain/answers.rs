@@ -5,6 +5,7 @@ use std::cell::RefMut;
 use lb_common::abi::address::{At, ServiceCidr, flags};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::draft::Draft;
 use lb_common::abi::event::{Event, Listener};
@@ -201,6 +202,9 @@ macro_rules! live_tables {
                 self.note(Step::Count { counter });
                 self.counters.borrow_mut().push(counter);
             }
+
+            /// Nothing: what is only explained was not carried.
+            fn add(&self, _: u32, _: &Carried) {}
 
             /// Nobody: what is only explained has not happened.
             fn listener(&self) -> Listener {

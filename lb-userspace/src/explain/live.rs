@@ -208,4 +208,9 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
     fn set_state(&self, state: u8) {
         self.0.set(Flow { state, ..self.0.get() });
     }
+
+    fn take_counts(&self) -> (u64, u64) {
+        let flow = self.0.replace(Flow { packets: 0, bytes: 0, ..self.0.get() });
+        (flow.packets, flow.bytes)
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! The kernel would evict them only when the table is full. A thread of its own walks through the
 //! tables, a few hundred entries at a time and with pauses in between: however large they are, the
-//! agent's own thread never waits for it. It touches nothing but `FLOWS_*`.
+//! agent's own thread never waits for it. It touches nothing but `FLOWS_*` and, for the sake of what the
+//! removed entries have counted, `SVC_CARRIED`.
 
 mod heal;
 mod sweep;
@@ -14,19 +15,21 @@ mod tests;
 pub use sweep::Sweep;
 pub use tally::{Share, Stage, Tally, Traffic};
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use lb_common::abi::carried::Carried;
 use lb_common::clock::Ticks;
 use lb_common::decide::state::Timeouts;
 use lb_common::net::{Addr4, Addr6, Address, Family};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::maps::kernel::KernelFlows;
-use crate::maps::{FlowTable, MapError};
+use crate::maps::kernel::{KernelFlows, Sums};
+use crate::maps::{FlowTable, MapError, ServiceId};
 
 /// From the end of one walk to the beginning of the next.
 const BETWEEN_WALKS: Duration = Duration::from_secs(8);
@@ -37,6 +40,7 @@ const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 pub struct Collector {
     v4: Walker<Addr4>,
     v6: Walker<Addr6>,
+    sums: Sums,
 }
 
 /// What came of a walk.
@@ -44,6 +48,8 @@ pub struct Collector {
 pub struct Walk {
     /// Whose flows.
     pub family: Family,
+    /// What services of both families had carried before it, apart from what was met or removed on it.
+    pub carried: BTreeMap<ServiceId, Carried>,
     /// What was met and done.
     pub tally: Tally,
     /// How many entries there is room for.
@@ -66,6 +72,7 @@ impl Collector {
         Ok(Self {
             v4: Sweep::new(KernelFlows::from_pins(directory)?, clock, timeouts),
             v6: Sweep::new(KernelFlows::from_pins(directory)?, clock, timeouts),
+            sums: Sums::from_pins(directory)?,
         })
     }
 
@@ -73,8 +80,8 @@ impl Collector {
     pub fn start(mut self, show: impl Fn(&Walk) + Send + 'static) -> io::Result<()> {
         let walk = move || {
             loop {
-                tell(walk(&mut self.v4), &show);
-                tell(walk(&mut self.v6), &show);
+                tell(walk(&mut self.v4, &self.sums), &show);
+                tell(walk(&mut self.v6, &self.sums), &show);
                 thread::sleep(BETWEEN_WALKS);
             }
         };
@@ -92,21 +99,40 @@ pub fn now() -> nix::Result<Ticks> {
 type Clock = fn() -> Ticks;
 type Walker<A> = Sweep<A, KernelFlows<A>, Clock>;
 
-fn walk<A: Address + Eq + Hash>(sweep: &mut Walker<A>) -> Result<Walk, MapError>
+/// One walk. What ends on it is added to the sums, also if the walk does not come to its end.
+fn walk<A: Address + Eq + Hash>(sweep: &mut Walker<A>, sums: &Sums) -> Result<Walk, MapError>
 where
     KernelFlows<A>: FlowTable<A>,
 {
-    let (mut tally, mut duration) = (Tally::default(), Duration::ZERO);
+    // Read first: what a program removes meanwhile is missed once rather than counted twice.
+    let carried = sums.all();
+    let mut tally = Tally::default();
+    let walked = steps(sweep, &mut tally);
+    for (id, share) in &tally.services {
+        sums.add(*id, &share.gone.carried());
+    }
+    let capacity = sweep.table().capacity();
+    walked.map(|duration| Walk { family: A::FAMILY, carried, tally, capacity, duration })
+}
+
+/// Walks to the end, and tells how long that took.
+fn steps<A: Address + Eq + Hash>(
+    sweep: &mut Walker<A>,
+    tally: &mut Tally,
+) -> Result<Duration, MapError>
+where
+    KernelFlows<A>: FlowTable<A>,
+{
+    let mut duration = Duration::ZERO;
     loop {
         let started = Instant::now();
-        let goes_on = sweep.step(&mut tally)?;
+        let goes_on = sweep.step(tally)?;
         duration += started.elapsed();
         if !goes_on {
-            break;
+            return Ok(duration);
         }
         thread::sleep(BETWEEN_STEPS);
     }
-    Ok(Walk { family: A::FAMILY, tally, capacity: sweep.table().capacity(), duration })
 }
 
 fn tell(walk: Result<Walk, MapError>, show: &impl Fn(&Walk)) {

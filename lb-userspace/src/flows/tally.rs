@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use lb_common::abi::carried::Carried;
 use lb_common::abi::flow::{Flow, FlowKey, Hook, flags, state};
 use lb_common::decide::state::{is_closed, is_closing};
 use lb_common::net::Address;
@@ -140,6 +141,11 @@ impl Traffic {
         }
         let flows = u64::from(is_request(key, flow));
         Self { flows, packets: flow.packets, bytes: flow.bytes }
+    }
+
+    /// Of flows that are over: they were counted when they began.
+    pub(super) fn carried(&self) -> Carried {
+        Carried { packets: self.packets, bytes: self.bytes, ..Carried::default() }
     }
 
     /// Adds what `other` has.

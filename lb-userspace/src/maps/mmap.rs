@@ -86,6 +86,15 @@ impl<T: Pod> MappedArray<T> {
         Some(())
     }
 
+    /// Adds each word of `more` to that of the element at `index`, whoever else adds meanwhile. `None`
+    /// if there is no such element.
+    pub(super) fn add(&self, index: u32, more: &T) -> Option<()> {
+        for (word, more) in self.element(index)?.iter().zip(Self::words_of(more)) {
+            word.fetch_add(more, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
     fn words_of(value: &T) -> [u64; MAX_WORDS] {
         let mut buffer = [0u64; MAX_WORDS];
         // SAFETY: `WORDS` guarantees that the buffer is no smaller than `T`, which is plain bytes.

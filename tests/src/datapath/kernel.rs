@@ -14,6 +14,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
+use lb_common::abi::carried::Carried;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::event::Event;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
@@ -22,6 +23,7 @@ use lb_common::clock::Ticks;
 use lb_common::native::MemoryTables;
 use lb_common::net::{Addr4, Addr6, Address};
 use lb_common::parse::Link;
+use lb_userspace::maps::kernel::Sums;
 
 /// Capacity of all maps but those that have few elements anyhow, unless a test asks for another size
 /// of the flow tables: small, so that maps are made and read fast.
@@ -178,6 +180,16 @@ impl Kernel {
             .map(|counter| (*counter, map.get(&(*counter as u32), 0).expect("read").iter().sum()))
             .filter(|(_, value)| *value != 0)
             .collect()
+    }
+
+    /// What each service has carried; those that have carried nothing are left out.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be read.
+    #[must_use]
+    pub fn carried(&self) -> BTreeMap<u32, Carried> {
+        Sums::open(&mut |name| self.map_data(name)).expect("SVC_CARRIED").all()
     }
 
     /// Takes the events that were told since this was last called.

@@ -2,7 +2,7 @@
 //!
 //! [`Datapath::send`] runs a packet through the kernel's program (`BPF_PROG_TEST_RUN`, real maps)
 //! and through the native execution of the same decisions, and compares verdict, packet bytes,
-//! counters, flow entries and remembered clients.
+//! counters, what services have carried, flow entries and remembered clients.
 
 mod explained;
 mod fragment;
@@ -192,6 +192,8 @@ impl Datapath {
     #[track_caller]
     fn assert_same_tables(&self) {
         assert_eq!(self.kernel.counters(), self.native.counters(), "the kernel's counters");
+        let native = self.native.carried();
+        assert_eq!(self.kernel.carried(), native, "what the kernel's services have carried");
         let native: Vec<_> = self.native.v4.flows();
         assert_eq!(timeless(self.kernel.flows_v4()), timeless(native), "the kernel's IPv4 flows");
         let native: Vec<_> = self.native.v6.flows();

@@ -3,10 +3,12 @@
 //! A row is a serializable value and a line of text. Ids can be left out of the text, so that two
 //! maps that say the same with different ids read the same.
 
+mod carried;
 mod flow;
 mod prefix;
 mod socket;
 
+pub use carried::CarriedRow;
 pub use flow::FlowRow;
 pub use prefix::{AddressRow, ClientRow, InterfaceRow, ServiceCidrRow, SourceRangeRow};
 pub use socket::SocketRow;

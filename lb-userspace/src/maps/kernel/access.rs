@@ -9,6 +9,9 @@ use nix::libc;
 use super::super::mmap::MappedArray;
 use crate::maps::MapError;
 
+/// `BPF_NOEXIST`: only if there is none.
+pub(super) const IF_ABSENT: u64 = 1;
+
 /// Who finds a map by its name.
 pub(crate) type Open<'a> = dyn FnMut(&'static str) -> Result<MapData, aya::maps::MapError> + 'a;
 

@@ -9,11 +9,8 @@ use lb_common::net::Address;
 use nix::libc;
 
 use super::super::batch::Batches;
-use super::access::refused;
+use super::access::{IF_ABSENT, refused};
 use crate::maps::{FlowEntry, FlowTable, MapError, flows_map};
-
-/// `BPF_NOEXIST`: only if there is none.
-const IF_ABSENT: u64 = 1;
 
 /// The flows of one family.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 mod binds;
+mod carried;
 mod counters;
 mod events;
 mod exempt;
@@ -20,6 +21,7 @@ mod sockets;
 mod tests;
 
 pub use binds::Binds;
+pub use carried::Sums;
 pub use counters::Counters;
 pub use events::{Events, ListenError};
 pub use exempt::Exempt;
@@ -38,9 +40,9 @@ use lb_common::abi::name::ServiceName;
 use lb_common::abi::service::{self, Service, Slot};
 use lb_common::net::{Addr4, Addr6, Family};
 
-use self::access::{absent_is_fine, invalid, mapped, refused, refused_at, sized, typed};
+use self::access::{IF_ABSENT, absent_is_fine, invalid, mapped, refused, refused_at, sized, typed};
 use self::family::FamilyMaps;
-use super::dump::{CounterRow, FlowRow, SocketRow};
+use super::dump::{CarriedRow, CounterRow, FlowRow, SocketRow};
 use super::mmap::MappedArray;
 use super::{
     BackendId, Capacities, MapError, Maps, ReadBack, ServiceEntry, ServiceId, ServiceState,
@@ -58,6 +60,7 @@ pub struct KernelMaps {
     interfaces: HashMap<MapData, u32, Interface>,
     interface_capacity: u32,
     counters: Counters,
+    sums: Sums,
 }
 
 impl fmt::Debug for KernelMaps {
@@ -87,12 +90,20 @@ impl KernelMaps {
             interfaces,
             interface_capacity,
             counters: Counters::open(open)?,
+            sums: Sums::open(open)?,
         })
     }
 
     /// Every counter, summed over the CPUs.
     pub fn counters(&self) -> Result<Vec<CounterRow>, MapError> {
         self.counters.read()
+    }
+
+    /// What each service has carried, but for its live flows, by id; those that have carried nothing
+    /// are left out.
+    #[must_use]
+    pub fn carried(&self) -> Vec<CarriedRow> {
+        self.sums.all().into_iter().map(|(id, sum)| CarriedRow::new(id, &sum)).collect()
     }
 
     /// The flows of both families, sorted by key. They change while they are read.
@@ -116,6 +127,10 @@ impl KernelMaps {
     fn put_name(&mut self, id: ServiceId, name: &str, family: Family) -> Result<(), MapError> {
         let name = ServiceName::new(name, family)
             .ok_or_else(|| invalid(map::SERVICE_NAMES, "the name of a service is too long"))?;
+        if self.names.insert(id, name, IF_ABSENT).is_ok() {
+            self.sums.clear(id);
+            return Ok(());
+        }
         let inserted = self.names.insert(id, name, 0);
         inserted.map_err(refused_at(map::SERVICE_NAMES, self.services.capacity()))
     }

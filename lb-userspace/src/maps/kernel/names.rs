@@ -6,6 +6,7 @@ use std::path::Path;
 use aya::maps::{HashMap, MapData};
 use lb_common::abi::map;
 use lb_common::abi::name::ServiceName;
+use lb_common::net::Family;
 
 use super::access::typed;
 use crate::maps::{MapError, ServiceId};
@@ -29,7 +30,13 @@ impl Names {
     /// `namespace/name:port/PROTOCOL` of a service; `None` if nobody has this id.
     #[must_use]
     pub fn get(&self, id: ServiceId) -> Option<String> {
+        self.find(id).map(|(name, _)| name)
+    }
+
+    /// The same, and its family.
+    #[must_use]
+    pub fn find(&self, id: ServiceId) -> Option<(String, Family)> {
         let value = self.0.get(&id, 0).ok()?;
-        value.parse().map(|(name, _)| name.to_owned())
+        value.parse().map(|(name, family)| (name.to_owned(), family))
     }
 }

@@ -12,6 +12,7 @@ use aya::maps::{Array, Map, PerCpuArray};
 use ipnet::IpNet;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Flow, FlowKey, Hook};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
@@ -91,6 +92,8 @@ fn kernel_maps() -> KernelMaps {
     slots.pin(pins.path(map::SLOTS)).unwrap();
     let names = HashMap::<_, u32, ServiceName>::create(SMALL.services, 0).unwrap();
     names.pin(pins.path(map::SERVICE_NAMES)).unwrap();
+    let carried = Array::<_, Carried>::create(SMALL.services, MMAPABLE).unwrap();
+    carried.pin(pins.path(map::SERVICE_CARRIED)).unwrap();
     let counters = PerCpuArray::<_, u64>::create(counter::CAPACITY, 0).unwrap();
     counters.pin(pins.path(map::COUNTERS)).unwrap();
     let interfaces = HashMap::<_, u32, Interface>::create(8, 0).unwrap();

@@ -1,16 +1,27 @@
 //! What the flows of each service carry.
 //!
-//! The flows' own counts are looked at by every walk through them. What a walk finds more than the
-//! last one, and what was removed meanwhile, is added to counters that begin with the agent; what the
-//! kernel evicted between two walks is not in them.
+//! What is over stands in `SVC_CARRIED`, and what is not in the flows' own entries, which each walk
+//! through them adds up. So the figures go on over restarts of the agent, and begin with the maps.
 //!
-//! Not more series than a limit: services get their own in the order in which they have traffic; all
-//! that come later share one, whose labels are empty.
+//! Flows and sockets are exact. Packets and bytes are so as of the last walk, with these exceptions: an
+//! entry that the kernel's LRU evicts takes along what it has counted; of two CPUs that count in one
+//! entry at once, one may lose; an agent that is killed on a walk loses what it removed on it; a flow
+//! that outlives its service counts for whoever gets the id next; and what goes through sockets passes
+//! no program. No figure ever goes back: what is missed because an entry ended during a walk is there
+//! on the next, and what an eviction took is made up for by at most one walk's traffic.
+//!
+//! Not more series than a limit: services get their own in the order in which they have traffic, or of
+//! their ids after a restart; all that come later share one, whose labels are empty. A service that gets its
+//! own when another is gone begins with all it has carried.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lb_common::abi::carried::Carried;
 use lb_common::net::Family as AddressFamily;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -19,23 +30,21 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::family_word;
-use crate::flows::{Share, Traffic, Walk};
+use crate::flows::{Share, Walk};
 use crate::maps::{PerFamily, ServiceId};
 
 /// The services with traffic. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Services(Arc<Mutex<Known>>);
 
-/// Invariant: no more of `own` than `limit`.
+/// Invariant: no more of `own` than `limit`, and no id is in both `own` and `rest`.
 #[derive(Debug)]
 struct Known {
     limit: usize,
     own: BTreeMap<ServiceId, Series>,
+    /// Those that share a series.
+    rest: BTreeMap<ServiceId, (AddressFamily, Track)>,
     others: PerFamily<Sums>,
-    /// What the last walk found of services without series of their own.
-    live_others: PerFamily<BTreeMap<ServiceId, Traffic>>,
-    /// The first walk finds what an earlier agent has seen already.
-    has_walked: PerFamily<bool>,
 }
 
 /// A service with series of its own.
@@ -44,15 +53,34 @@ struct Series {
     /// `namespace/name:port/PROTOCOL`.
     name: String,
     family: AddressFamily,
-    live: Traffic,
-    sums: Sums,
+    track: Track,
+}
+
+/// What is known of a service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Track {
+    active: u64,
+    flows: u64,
+    sockets: u64,
+    packets: Rising,
+    bytes: Rising,
+}
+
+/// A figure that is found at each walk, and never goes back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rising {
+    shown: u64,
+    /// What was found when it was last brought up to date.
+    found: u64,
+    /// Less was found at the last walk.
+    is_behind: bool,
 }
 
 /// What is shown.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     active: u64,
-    total: Traffic,
+    total: Carried,
 }
 
 impl Services {
@@ -62,17 +90,16 @@ impl Services {
         Self(Arc::new(Mutex::new(Known {
             limit,
             own: BTreeMap::new(),
+            rest: BTreeMap::new(),
             others: PerFamily::default(),
-            live_others: PerFamily::default(),
-            has_walked: PerFamily::default(),
         })))
     }
 
-    /// Takes in what a walk has found; `name` knows the services there are now.
-    pub fn walked(&self, walk: &Walk, name: impl Fn(ServiceId) -> Option<String>) {
+    /// Takes in what a walk has found; `find` knows the names and families of the services there are.
+    pub fn walked(&self, walk: &Walk, find: impl Fn(ServiceId) -> Option<(String, AddressFamily)>) {
         let mut known = self.known();
         if known.limit > 0 {
-            known.take_in(walk, name);
+            known.take_in(walk, find);
         }
     }
 
@@ -82,68 +109,120 @@ impl Services {
 }
 
 impl Known {
-    fn take_in(&mut self, walk: &Walk, name: impl Fn(ServiceId) -> Option<String>) {
-        let (family, found) = (walk.family, &walk.tally.services);
-        let is_first = !std::mem::replace(&mut self.has_walked[family], true);
-        self.forget_renamed(family, &name);
+    fn take_in(
+        &mut self,
+        walk: &Walk,
+        find: impl Fn(ServiceId) -> Option<(String, AddressFamily)>,
+    ) {
+        let family = walk.family;
+        let ids: BTreeSet<_> = walk.carried.keys().chain(walk.tally.services.keys()).collect();
+        self.forget(family, &ids, &find);
         self.others[family].active = 0;
-        let before = std::mem::take(&mut self.live_others[family]);
-        for (&id, series) in self.own.iter_mut().filter(|(_, series)| series.family == family) {
-            series.take_in(found.get(&id).copied().unwrap_or_default());
+        for &id in ids {
+            let over = walk.carried.get(&id).copied().unwrap_or_default();
+            let met = walk.tally.services.get(&id).copied().unwrap_or_default();
+            if self.is_of(family, id, &find) {
+                self.update(id, &over, met);
+            }
         }
-        for (&id, &share) in found {
-            if self.own.contains_key(&id) {
-                continue;
-            }
-            let last = before.get(&id).copied().or(is_first.then(|| share.whole()));
-            let last = last.unwrap_or_default();
-            if let Some(name) = name(id).filter(|_| self.own.len() < self.limit) {
-                let mut series = Series { name, family, live: last, sums: Sums::default() };
-                series.take_in(share);
-                self.own.insert(id, series);
-            } else {
-                self.others[family].take_in(last, share);
-                self.live_others[family].insert(id, share.live);
-            }
+    }
+
+    /// Whether a service is of this `family`; if so it becomes known, with series of its own if there is
+    /// room. Names are asked for as rarely as can be: that is a system call.
+    fn is_of(
+        &mut self,
+        family: AddressFamily,
+        id: ServiceId,
+        find: &impl Fn(ServiceId) -> Option<(String, AddressFamily)>,
+    ) -> bool {
+        if let Some(series) = self.own.get(&id) {
+            return series.family == family;
+        }
+        let has_room = self.own.len() < self.limit;
+        let known = self.rest.get(&id).map(|(family, _)| *family);
+        if known.is_some_and(|it| it != family || !has_room) {
+            return known == Some(family);
+        }
+        let Some((name, its)) = find(id) else { return known.is_some() };
+        if has_room && its == family {
+            self.rest.remove(&id);
+            self.own.insert(id, Series { name, family, track: Track::default() });
+        } else {
+            self.rest.insert(id, (its, Track::default()));
+        }
+        its == family
+    }
+
+    fn update(&mut self, id: ServiceId, over: &Carried, met: Share) {
+        if let Some(series) = self.own.get_mut(&id) {
+            series.track.take_in(over, met);
+        } else if let Some((family, track)) = self.rest.get_mut(&id) {
+            let before = track.sums();
+            track.take_in(over, met);
+            self.others[*family].advance(&before, &track.sums());
         }
     }
 
     /// An id that is free, or somebody else's now, says nothing more of who had it.
-    fn forget_renamed(
+    fn forget(
         &mut self,
         family: AddressFamily,
-        name: &impl Fn(ServiceId) -> Option<String>,
+        ids: &BTreeSet<&ServiceId>,
+        find: &impl Fn(ServiceId) -> Option<(String, AddressFamily)>,
     ) {
         self.own.retain(|id, series| {
-            series.family != family || name(*id).as_ref() == Some(&series.name)
+            series.family != family || find(*id).is_some_and(|(name, _)| name == series.name)
         });
+        self.rest.retain(|id, (its, _)| *its != family || ids.contains(id));
     }
 
     /// All series with their labels.
     fn shown(&self) -> Vec<([(&'static str, &str); 5], Sums)> {
-        let own =
-            self.own.values().map(|series| (labels(&series.name, series.family), series.sums));
+        let own = self.own.values();
+        let own = own.map(|series| (labels(&series.name, series.family), series.track.sums()));
         let others = self.others.iter().map(|(family, sums)| (labels("", family), *sums));
-        let others = others.filter(|(_, sums)| self.limit > 0 && sums.total != Traffic::default());
+        let others = others.filter(|(_, sums)| *sums != Sums::default());
         own.chain(others).collect()
     }
 }
 
-impl Series {
-    fn take_in(&mut self, share: Share) {
-        self.sums.active = 0;
-        self.sums.take_in(self.live, share);
-        self.live = share.live;
+impl Track {
+    /// What is `over`, and what was `met` on a walk that began then.
+    fn take_in(&mut self, over: &Carried, met: Share) {
+        let found = met.whole();
+        (self.active, self.flows, self.sockets) = (met.live.flows, over.flows, over.sockets);
+        self.packets.rise(over.packets + found.packets);
+        self.bytes.rise(over.bytes + found.bytes);
+    }
+
+    fn sums(&self) -> Sums {
+        let Self { active, flows, sockets, packets, bytes } = *self;
+        let (packets, bytes) = (packets.shown, bytes.shown);
+        Sums { active, total: Carried { flows, sockets, packets, bytes } }
+    }
+}
+
+impl Rising {
+    fn rise(&mut self, found: u64) {
+        let is_less = found < self.found;
+        if is_less && !self.is_behind {
+            self.is_behind = true;
+            return;
+        }
+        self.shown += found.saturating_sub(self.found);
+        (self.found, self.is_behind) = (found, false);
     }
 }
 
 impl Sums {
-    /// Adds what is there and what is gone, less what was there at the `last` walk.
-    fn take_in(&mut self, last: Traffic, share: Share) {
-        let mut more = share.whole();
-        more.subtract(last);
-        self.total.add(more);
-        self.active += share.live.flows;
+    /// Adds what one of several has come to.
+    fn advance(&mut self, before: &Self, now: &Self) {
+        let (total, before, more) = (&mut self.total, &before.total, &now.total);
+        total.flows += more.flows.saturating_sub(before.flows);
+        total.sockets += more.sockets.saturating_sub(before.sockets);
+        total.packets += more.packets.saturating_sub(before.packets);
+        total.bytes += more.bytes.saturating_sub(before.bytes);
+        self.active += now.active;
     }
 }
 
@@ -163,6 +242,10 @@ impl Collector for Services {
         let counter = MetricType::Counter;
         show(encoder, &shown, ("service_flows", help, counter), |sums| {
             ConstCounter::new(sums.total.flows)
+        })?;
+        let help = "Connections and conversations of a service that have begun at sockets";
+        show(encoder, &shown, ("service_sockets", help, counter), |sums| {
+            ConstCounter::new(sums.total.sockets)
         })?;
         let help = "Packets of a service, both directions";
         show(encoder, &shown, ("service_packets", help, counter), |sums| {
@@ -200,87 +283,4 @@ fn labels(name: &str, family: AddressFamily) -> [(&'static str, &str); 5] {
         ("protocol", protocol),
         ("ip_family", family_word(family)),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::flows::Tally;
-
-    fn traffic(flows: u64, packets: u64) -> Traffic {
-        Traffic { flows, packets, bytes: 100 * packets }
-    }
-
-    fn walk(services: &[(ServiceId, Traffic, Traffic)]) -> Walk {
-        let share = |&(id, live, gone): &(ServiceId, _, _)| (id, Share { live, gone });
-        let mut tally = Tally::default();
-        tally.services = services.iter().map(share).collect();
-        Walk { family: AddressFamily::V4, tally, capacity: 100, duration: Duration::ZERO }
-    }
-
-    fn name(id: ServiceId) -> Option<String> {
-        (id < 100).then(|| format!("shop/web{id}:http/TCP"))
-    }
-
-    /// `service active flows packets`, of all series.
-    fn shown(services: &Services) -> Vec<String> {
-        let known = services.known();
-        let line = |(labels, sums): &([(_, &str); 5], Sums)| {
-            assert_eq!(sums.total.bytes, 100 * sums.total.packets);
-            let Traffic { flows, packets, .. } = sums.total;
-            format!("{}:{} {} {flows} {packets}", labels[1].1, labels[2].1, sums.active)
-        };
-        known.shown().iter().map(line).collect()
-    }
-
-    #[test]
-    fn counters_begin_with_the_agent_and_never_go_back() {
-        let services = Services::new(10);
-        let none = Traffic::default();
-        let expect = |walked: &[(ServiceId, Traffic, Traffic)], expected: &[&str]| {
-            services.walked(&walk(walked), name);
-            assert_eq!(shown(&services), expected, "{walked:?}");
-        };
-        expect(&[(1, traffic(5, 50), traffic(9, 90))], &["web1:http 5 0 0"]);
-        expect(&[(1, traffic(6, 60), none)], &["web1:http 6 1 10"]);
-        expect(&[(1, traffic(2, 15), traffic(5, 55))], &["web1:http 2 2 20"]);
-        // Evicted: what they carried since the last walk is lost.
-        expect(&[(1, traffic(1, 5), none)], &["web1:http 1 2 20"]);
-        expect(&[(1, traffic(1, 8), none)], &["web1:http 1 2 23"]);
-        expect(&[(2, traffic(1, 3), none)], &["web1:http 0 2 23", "web2:http 1 1 3"]);
-    }
-
-    #[test]
-    fn services_beyond_the_limit_share_one_series() {
-        let services = Services::new(1);
-        let none = Traffic::default();
-        services.walked(&walk(&[]), name);
-        let all = [(1, traffic(1, 1), none), (2, traffic(2, 2), none), (3, traffic(3, 3), none)];
-        services.walked(&walk(&all), name);
-        assert_eq!(shown(&services), ["web1:http 1 1 1", ": 5 5 5"]);
-        services.walked(&walk(&[(2, traffic(2, 9), none), (3, none, traffic(3, 4))]), name);
-        assert_eq!(shown(&services), ["web1:http 0 1 1", ": 2 5 13"]);
-    }
-
-    #[test]
-    fn without_a_limit_there_is_nothing_to_see() {
-        let services = Services::new(0);
-        services.walked(&walk(&[(1, traffic(1, 1), Traffic::default())]), name);
-        assert!(shown(&services).is_empty());
-    }
-
-    #[test]
-    fn an_id_that_has_another_user_begins_anew() {
-        let services = Services::new(10);
-        services.walked(&walk(&[]), name);
-        let found = [(1, traffic(1, 1), Traffic::default())];
-        services.walked(&walk(&found), name);
-        services.walked(&walk(&[]), |_| None);
-        assert!(shown(&services).is_empty());
-        let other = |_| Some("shop/other:http/TCP".to_owned());
-        services.walked(&walk(&found), other);
-        assert_eq!(shown(&services), ["other:http 1 1 1"]);
-    }
 }

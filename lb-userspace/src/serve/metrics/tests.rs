@@ -1,5 +1,6 @@
 //! What is shown, under which names.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -75,6 +76,7 @@ fn walks_through_flows_show_what_is_there_and_add_up_what_is_gone() {
     (tally.removed, tally.ended, tally.healed) = (3, 2, 4);
     let mut walk = Walk {
         family: AddressFamily::V6,
+        carried: BTreeMap::new(),
         tally,
         capacity: 100,
         duration: Duration::from_millis(1500),

@@ -9,6 +9,7 @@ use aya::maps::{Array, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::abi::affinity::{Affinity, AffinityKey};
 use lb_common::abi::backend::Backend;
+use lb_common::abi::carried::Carried;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::FrontendKey;
@@ -78,6 +79,7 @@ impl Kernel {
         self.zero::<{ size_of::<Service>() }>(map::SERVICES);
         self.zero::<{ size_of::<u32>() }>(map::SLOTS);
         self.zero::<{ size_of::<u64>() }>(map::PROBATION_TURN);
+        self.zero::<{ size_of::<Carried>() }>(map::SERVICE_CARRIED);
         self.zero::<{ size_of::<Backend<Addr4>>() }>(map::BACKENDS_V4);
         self.zero::<{ size_of::<Backend<Addr6>>() }>(map::BACKENDS_V6);
         self.zero::<{ size_of::<FlowKey<Addr4>>() }>(map::PROBATION_V4);
