@@ -9,9 +9,13 @@ use lb_tests::traffic::UdpClient;
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::prometheus::parse_prometheus;
 use openmetrics_parser::{MetricsExposition, PrometheusType, PrometheusValue};
+use serde_json::Value;
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips, output, slices, web};
 use crate::health::{ask, get};
+
+/// Whether the kernel counts how long programs run.
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// A walk through the flows comes every quarter of a minute.
 const WALK: Duration = Duration::from_mins(1);
@@ -44,6 +48,16 @@ impl Metrics {
         Some(value)
     }
 
+    /// The sum of all samples of a counter.
+    fn sum(&self, name: &str) -> f64 {
+        let Some(family) = self.0.families.get(name) else { return 0.0 };
+        let value = |value: &PrometheusValue| match value {
+            PrometheusValue::Counter(counter) => counter.value.as_f64(),
+            other => panic!("{name} is {other:?}"),
+        };
+        family.iter_samples().map(|sample| value(&sample.value)).sum()
+    }
+
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.find(name, labels).unwrap_or_else(|| panic!("there is no {name} {labels:?}"))
@@ -52,19 +66,23 @@ impl Metrics {
 
 #[track_caller]
 pub(crate) fn scrape(cluster: &Cluster) -> Metrics {
-    let answer = get(&cluster.node.ns, ADDRESS, "/metrics").expect("metrics");
-    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-    let text = String::from_utf8(answer.body).expect("UTF-8");
-    Metrics(parse_prometheus(&text).unwrap_or_else(|error| panic!("{error:?} in\n{text}")))
+    try_scrape(cluster).expect("metrics")
 }
 
-/// Names of `kube-proxy-behaviour.md` §6, and of ours, as the parser has to see them.
-#[test]
-fn parsers_take_the_metrics_and_see_every_name_with_its_type() {
+/// `None` while no agent answers.
+#[track_caller]
+fn try_scrape(cluster: &Cluster) -> Option<Metrics> {
+    let answer = get(&cluster.node.ns, ADDRESS, "/metrics").ok()?;
+    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8(answer.body).expect("UTF-8");
+    let parsed = parse_prometheus(&text).unwrap_or_else(|error| panic!("{error:?} in\n{text}"));
+    Some(Metrics(parsed))
+}
+
+/// Names of `kube-proxy-behaviour.md` §6, and of ours, as the parser has to see them: all there are.
+const NAMES: [(&str, PrometheusType); 43] = {
     use PrometheusType::{Counter, Gauge, Histogram};
-    let cluster = Cluster::new(Topology::Routed, 1);
-    let metrics = scrape(&cluster);
-    for (name, expected) in [
+    [
         ("kubeproxy_sync_proxy_rules_duration_seconds", Histogram),
         ("kubeproxy_sync_proxy_rules_last_timestamp_seconds", Gauge),
         ("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", Gauge),
@@ -79,19 +97,61 @@ fn parsers_take_the_metrics_and_see_every_name_with_its_type() {
         ("kubeproxy_conntrack_reconciler_sync_duration_seconds", Histogram),
         ("kubeproxy_conntrack_reconciler_deleted_entries_total", Counter),
         ("process_cpu_seconds_total", Counter),
+        ("process_open_fds", Gauge),
         ("process_resident_memory_bytes", Gauge),
+        ("process_virtual_memory_bytes", Gauge),
+        ("waggle_address_conflicts", Gauge),
+        ("waggle_backends", Gauge),
         ("waggle_build_info", Gauge),
         ("waggle_datapath_events_total", Counter),
-        ("waggle_map_entries", Gauge),
-        ("waggle_map_capacity", Gauge),
-        ("waggle_unwritten_services", Gauge),
-        ("waggle_reconcile_passes_total", Counter),
         ("waggle_drift_repaired_total", Counter),
+        ("waggle_flow_entries", Gauge),
+        ("waggle_flow_entries_healed_total", Counter),
+        ("waggle_flow_entries_removed_total", Counter),
+        ("waggle_flow_walk_seconds", Gauge),
+        ("waggle_flows_ended_total", Counter),
         ("waggle_interface_attached", Gauge),
-    ] {
-        let found = metrics.0.families.get(name).map(|family| family.family_type.clone());
-        assert_eq!(found, Some(expected), "{name}");
-    }
+        ("waggle_map_capacity", Gauge),
+        ("waggle_map_entries", Gauge),
+        ("waggle_program_run_time_seconds_total", Counter),
+        ("waggle_program_runs_total", Counter),
+        ("waggle_reconcile_passes_total", Counter),
+        ("waggle_rejected_objects", Gauge),
+        ("waggle_servers_not_listening", Gauge),
+        ("waggle_service_active_flows", Gauge),
+        ("waggle_service_bytes_total", Counter),
+        ("waggle_service_flows_total", Counter),
+        ("waggle_service_packets_total", Counter),
+        ("waggle_service_sockets_total", Counter),
+        ("waggle_services", Gauge),
+        ("waggle_sockets_destroyed_total", Counter),
+        ("waggle_unwritten_services", Gauge),
+    ]
+};
+
+#[test]
+fn parsers_take_the_metrics_and_see_every_name_with_its_type() {
+    let cluster = Cluster::new(Topology::Routed, 1);
+    // An object that is rejected, and flows that a walk has met.
+    cluster.manifests.write_text("bad.yaml", "kind: Service\nmetadata: {name: Bad_}\n");
+    wait_for("every metric is there", WALK, || {
+        let families = scrape(&cluster).0.families;
+        let found = |name: &str| families.get(name).map(|family| family.family_type.clone());
+        // How long programs run is there while the kernel counts it, which costs every program.
+        let is_optional = |name: &str| name.starts_with("waggle_program_run");
+        let is_wrong = |(name, expected): &&(&str, PrometheusType)| {
+            found(name).map_or(!is_optional(name), |found| found != *expected)
+        };
+        let unknown = families.keys().filter(|name| NAMES.iter().all(|(known, _)| known != name));
+        let unknown: Vec<_> = unknown.collect();
+        let wrong: Vec<_> = NAMES.iter().filter(is_wrong).collect();
+        if wrong.is_empty() && unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{wrong:?}, {unknown:?}"))
+        }
+    });
+    let metrics = scrape(&cluster);
     let label = [("interface", "veth-web1")];
     assert_eq!(metrics.value("waggle_interface_attached", &label).to_string(), "1");
     let open = ask(&cluster.node.ns, ADDRESS, "/metrics", OPEN_METRICS).expect("metrics");
@@ -105,9 +165,36 @@ fn counted(cluster: &Cluster, map: &str) -> usize {
     let pin = cluster.bpffs.path().join("waggle/v1/maps").join(map);
     let pin = pin.to_str().expect("UTF-8");
     let text = output("bpftool", &["--json", "map", "dump", "pinned", pin]);
-    let dump: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let dump: Value = serde_json::from_str(&text).expect("JSON");
     dump.as_array().expect("a list").len()
 }
+
+/// The hash maps and tries, whose entries can be counted.
+const HASH_MAPS: [&str; 23] = [
+    map::FRONTENDS_V4,
+    map::FRONTENDS_V6,
+    map::ADDRESSES_V4,
+    map::ADDRESSES_V6,
+    map::SERVICE_NAMES,
+    map::FLOWS_V4,
+    map::FLOWS_V6,
+    map::AFFINITY_V4,
+    map::AFFINITY_V6,
+    map::CLIENTS_V4,
+    map::CLIENTS_V6,
+    map::SOURCE_RANGES_V4,
+    map::SOURCE_RANGES_V6,
+    map::FRAGMENTS_V4,
+    map::FRAGMENTS_V6,
+    map::SOCKETS_V4,
+    map::SOCKETS_V6,
+    map::SERVERS_V4,
+    map::SERVERS_V6,
+    map::RESETS_V4,
+    map::RESETS_V6,
+    map::EXEMPT,
+    map::INTERFACES,
+];
 
 #[test]
 fn the_metrics_count_what_bpftool_counts() {
@@ -130,25 +217,7 @@ fn the_metrics_count_what_bpftool_counts() {
         dst.set_port(53);
         UdpClient::open(&cluster.pod.ns, dst, None, PATIENCE).unwrap().ask().expect("an answer");
     }
-    let hash_maps = [
-        map::FRONTENDS_V4,
-        map::FRONTENDS_V6,
-        map::ADDRESSES_V4,
-        map::ADDRESSES_V6,
-        map::SERVICE_NAMES,
-        map::FLOWS_V4,
-        map::FLOWS_V6,
-        map::AFFINITY_V4,
-        map::AFFINITY_V6,
-        map::CLIENTS_V4,
-        map::CLIENTS_V6,
-        map::SOURCE_RANGES_V4,
-        map::SOURCE_RANGES_V6,
-        map::FRAGMENTS_V4,
-        map::FRAGMENTS_V6,
-        map::INTERFACES,
-    ];
-    for map in hash_maps {
+    for map in HASH_MAPS {
         let metrics = wait_for(&format!("{map} is counted alike"), WALK, || {
             let (metrics, counted) = (scrape(&cluster), counted(&cluster, map));
             let shown = metrics.value("waggle_map_entries", &[("map", map)]);
@@ -181,9 +250,11 @@ fn carried(metrics: &Metrics, what: &str, protocol: &str, family: &str) -> Optio
     Some(value.to_string().parse().expect("a count"))
 }
 
+const FIGURES: [&str; 4] = ["active_flows", "flows_total", "packets_total", "bytes_total"];
+
 #[test]
 fn what_a_service_has_carried_is_what_its_flows_have_counted() {
-    let cluster = Cluster::new(Topology::Routed, 2);
+    let mut cluster = Cluster::new(Topology::Routed, 2);
     for mut dst in cluster_ips() {
         Cluster::ask(&cluster.pod.ns, dst, 5);
         dst.set_port(53);
@@ -192,23 +263,94 @@ fn what_a_service_has_carried_is_what_its_flows_have_counted() {
             client.ask().expect("an answer");
         }
     }
-    let dump = cluster.waggle_json(&["dump"]);
+    check_carried(&cluster);
+    // A new agent knows what the last one knew.
+    cluster.agent.restart(&cluster.node.ns);
+    check_carried(&cluster);
+}
+
+/// Waits until the figures are those of the maps: per service, what is over and what its entries count.
+#[track_caller]
+fn check_carried(cluster: &Cluster) {
     for (family, map) in [("IPv4", map::FLOWS_V4), ("IPv6", map::FLOWS_V6)] {
-        let rows = dump["flows"].as_array().expect("rows").iter();
-        let rows = rows.filter(|row| row["map"] == map && row["protocol"] == "UDP");
-        let bytes: u64 = rows.map(|row| row["bytes"].as_u64().expect("bytes")).sum();
-        wait_for("the flows are counted", WALK, || {
-            let metrics = scrape(&cluster);
-            let counted = |what| carried(&metrics, what, "UDP", family);
-            let found =
-                ["active_flows", "flows_total", "packets_total", "bytes_total"].map(counted);
-            // Three requests and three answers.
-            let expected = [1, 1, 6, bytes].map(Some);
-            // Five connections and more, each of several packets, some of them gone by now.
-            let counted = |what| carried(&metrics, what, "TCP", family).unwrap_or_default();
-            let tcp = (counted("flows_total"), counted("packets_total"));
-            let is_right = found == expected && tcp.0 >= 5 && tcp.1 >= 8 * tcp.0;
-            if is_right { Ok(()) } else { Err(format!("{found:?}, not {expected:?}; {tcp:?}")) }
-        });
+        for protocol in ["UDP", "TCP"] {
+            wait_for("the flows are counted", WALK, || {
+                let metrics = try_scrape(cluster).ok_or("no agent")?;
+                let found = FIGURES.map(|what| carried(&metrics, what, protocol, family));
+                let expected = held(cluster, map, protocol, family).map(Some);
+                if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}")) }
+            });
+        }
+        let [active, flows, packets, _] = held(cluster, map, "UDP", family);
+        // Three requests and three answers.
+        assert_eq!((active, flows, packets), (1, 1, 6));
+        // Five connections and more, each of several packets.
+        let [_, flows, packets, _] = held(cluster, map, "TCP", family);
+        assert!(flows >= 5 && packets >= 8 * flows, "{flows} {packets}");
+    }
+}
+
+/// The same of the TCP or UDP port of `default/web`, from the maps.
+fn held(cluster: &Cluster, map: &str, protocol: &str, family: &str) -> [u64; 4] {
+    let dump = cluster.waggle_json(&["dump"]);
+    let rows = |table: &str| dump[table].as_array().expect("rows").clone();
+    let number = |row: &Value, field: &str| row[field].as_u64().expect("a number");
+    let is_ours = |row: &&Value| {
+        let name = row["name"].as_str().unwrap_or_default();
+        row["family"] == family && name.starts_with("default/web:") && name.ends_with(protocol)
+    };
+    let services = rows("services");
+    let id = number(services.iter().find(is_ours).expect("the service"), "id");
+    let over = rows("carried").into_iter().find(|row| number(row, "id") == id).expect("a row");
+    let live = rows("flows");
+    let live: Vec<_> =
+        live.iter().filter(|row| row["map"] == map && number(row, "service") == id).collect();
+    let sum = |field: &str| live.iter().map(|row| number(row, field)).sum::<u64>();
+    let active = live.iter().filter(|row| row["reply"] == false).count();
+    [
+        u64::try_from(active).expect("few"),
+        number(&over, "flows"),
+        number(&over, "packets") + sum("packets"),
+        number(&over, "bytes") + sum("bytes"),
+    ]
+}
+
+#[test]
+fn flows_of_all_services_are_the_new_flows_that_the_programs_count() {
+    let cluster = Cluster::new(Topology::Routed, 2);
+    Cluster::ask(&cluster.pod.ns, cluster_ips()[0], 5);
+    wait_for("all flows are counted", WALK, || {
+        let metrics = scrape(&cluster);
+        let all = metrics.sum("waggle_service_flows_total");
+        let new = metrics.value("waggle_datapath_events_total", &[("event", "new_flow")]);
+        if (all - new).abs() < 0.5 && all > 4.0 { Ok(()) } else { Err(format!("{all} of {new}")) }
+    });
+}
+
+#[test]
+fn connections_of_the_nodes_own_processes_count_as_sockets_of_the_service() {
+    let cluster = Cluster::new(Topology::Routed, 1);
+    let [dst, _] = cluster_ips();
+    Cluster::ask(&cluster.node.ns, dst, 3);
+    wait_for("they are counted", WALK, || {
+        let found = carried(&scrape(&cluster), "sockets_total", "TCP", "IPv4");
+        if found == Some(3) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+}
+
+#[test]
+fn how_long_programs_run_is_shown_while_the_kernel_counts_it() {
+    let cluster = Cluster::new(Topology::Routed, 1);
+    let was = std::fs::read_to_string(STATS).expect("read the sysctl");
+    std::fs::write(STATS, "1").expect("let the kernel count");
+    Cluster::ask(&cluster.pod.ns, cluster_ips()[0], 3);
+    Cluster::ask(&cluster.node.ns, cluster_ips()[0], 3);
+    let metrics = scrape(&cluster);
+    std::fs::write(STATS, was).expect("put the sysctl back");
+    for program in ["lb_tc_ingress", "lb_tc_egress", "lb_connect4"] {
+        let label = [("program", program)];
+        let runs = metrics.value("waggle_program_runs_total", &label);
+        let time = metrics.value("waggle_program_run_time_seconds_total", &label);
+        assert!(runs >= 3.0 && time > 0.0 && time < runs, "{program}: {runs} in {time} s");
     }
 }

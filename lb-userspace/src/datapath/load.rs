@@ -13,12 +13,12 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
 use lb_common::abi::settings;
 
-use super::HOOKS;
 use super::generation::{self, GenerationError, Next, Old};
 use super::layout::{Layout, layouts};
 use super::object::OBJECT;
 use super::pins::Pins;
 use super::reserved::PortRange;
+use super::{HOOKS, sockets};
 use crate::flows;
 use crate::maps::Capacities;
 use crate::netlink::Layer;
@@ -187,10 +187,10 @@ impl Datapath {
         let layers = [Layer::Ethernet, Layer::L3];
         let names = layers.into_iter().flat_map(|it| HOOKS.map(|hook| program_name(it, hook)));
         let open = |name| {
-            let program: &SchedClassifier = self.ebpf.program(name)?.try_into().ok()?;
-            Some((name, program.fd().ok()?.as_fd().try_clone_to_owned().ok()?))
+            let program = self.ebpf.program(name)?.fd().ok()?;
+            Some((name, program.as_fd().try_clone_to_owned().ok()?))
         };
-        names.filter_map(open).collect()
+        names.chain(sockets::programs()).filter_map(open).collect()
     }
 
     /// The program `name` of those at cgroups, loaded on first use.

@@ -73,6 +73,11 @@ pub fn prepare(datapath: &mut Datapath, settings: &Settings) -> Result<(), LoadE
     settings.programs().try_for_each(|name| datapath.socket_program(name).map(drop))
 }
 
+/// All of them.
+pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.into_iter().chain(GUARDS)
+}
+
 /// Attaches what the settings say, where they say; lets go of what else an earlier agent was told.
 /// Tells how many links had to be made.
 pub fn sync(datapath: &mut Datapath, pins: &Pins, settings: &Settings) -> anyhow::Result<u64> {

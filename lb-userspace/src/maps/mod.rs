@@ -322,7 +322,7 @@ pub(crate) fn setting(map: &str) -> Option<&'static str> {
         map::FRONTENDS_V4 | map::FRONTENDS_V6 | map::ADDRESSES_V4 | map::ADDRESSES_V6 => {
             "max-frontends"
         }
-        map::SERVICES | map::SERVICE_NAMES => "max-services",
+        map::SERVICES | map::SERVICE_NAMES | map::SERVICE_CARRIED => "max-services",
         map::SLOTS => "max-slots",
         map::BACKENDS_V4 | map::BACKENDS_V6 => "max-backends",
         map::FLOWS_V4 | map::FLOWS_V6 => "max-flows",

@@ -1,7 +1,7 @@
-//! How full the maps are that the programs alone fill: remembered clients,
-//! fragments and sockets.
+//! How full the maps are that nobody keeps books on: those that the programs alone fill, and that of
+//! exempt cgroups.
 //!
-//! They are counted, because nobody keeps books on them. Counting makes no entry younger.
+//! They are counted. Counting makes no entry younger.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,9 @@ use std::path::Path;
 use aya::Pod;
 use aya::maps::MapData;
 use lb_common::abi::affinity::{Affinity, AffinityKey};
+use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
+use lb_common::abi::frontend::FrontendKey;
 use lb_common::abi::map;
 use lb_common::abi::socket::{Socket, SocketKey};
 use lb_common::net::{Addr4, Addr6};
@@ -19,8 +21,8 @@ use super::access::refused;
 use crate::maps::MapError;
 use crate::tables::MapUsage;
 
-/// The maps of one datapath that the programs fill, but for the flows.
-pub struct LruMaps([Lru; 6]);
+/// Maps of one datapath that are counted.
+pub struct LruMaps(Vec<Lru>);
 
 struct Lru {
     map: &'static str,
@@ -37,16 +39,29 @@ impl fmt::Debug for LruMaps {
 }
 
 impl LruMaps {
-    /// Those that are pinned in `directory`.
+    /// Those that are pinned in `directory`, but for the flows: the collector counts them.
     pub fn from_pins(directory: &Path) -> Result<Self, MapError> {
-        Ok(Self([
+        Ok(Self(vec![
             lru::<AffinityKey<Addr4>, Affinity>(directory, map::AFFINITY_V4)?,
             lru::<AffinityKey<Addr6>, Affinity>(directory, map::AFFINITY_V6)?,
             lru::<FragmentKey<Addr4>, FragmentPorts>(directory, map::FRAGMENTS_V4)?,
             lru::<FragmentKey<Addr6>, FragmentPorts>(directory, map::FRAGMENTS_V6)?,
             lru::<SocketKey<Addr4>, Socket<Addr4>>(directory, map::SOCKETS_V4)?,
             lru::<SocketKey<Addr6>, Socket<Addr6>>(directory, map::SOCKETS_V6)?,
+            lru::<FrontendKey<Addr4>, FrontendKey<Addr4>>(directory, map::SERVERS_V4)?,
+            lru::<FrontendKey<Addr6>, FrontendKey<Addr6>>(directory, map::SERVERS_V6)?,
+            lru::<FlowKey<Addr4>, u32>(directory, map::RESETS_V4)?,
+            lru::<FlowKey<Addr6>, u32>(directory, map::RESETS_V6)?,
+            lru::<u64, u32>(directory, map::EXEMPT)?,
         ]))
+    }
+
+    /// The same, with the flows.
+    pub fn with_flows(directory: &Path) -> Result<Self, MapError> {
+        let mut maps = Self::from_pins(directory)?;
+        maps.0.push(lru::<FlowKey<Addr4>, Flow<Addr4>>(directory, map::FLOWS_V4)?);
+        maps.0.push(lru::<FlowKey<Addr6>, Flow<Addr6>>(directory, map::FLOWS_V6)?);
+        Ok(maps)
     }
 
     /// How full each of them is now.
