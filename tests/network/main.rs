@@ -34,6 +34,7 @@ mod reuse;
 mod second;
 mod services;
 mod sockets;
+mod status;
 mod story;
 mod takeover;
 #[cfg(test)]

@@ -6,6 +6,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::serve::recent::Recent;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging, on stderr")]
@@ -31,8 +35,8 @@ impl LogArgs {
             .with_writer(io::stderr)
             .with_ansi(io::stderr().is_terminal());
         match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
+            LogFormat::Text => log.finish().with(Recent).init(),
+            LogFormat::Json => log.json().finish().with(Recent).init(),
         }
         Ok(())
     }

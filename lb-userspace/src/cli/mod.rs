@@ -15,6 +15,7 @@ mod migrate;
 mod output;
 mod run;
 mod sockets;
+mod status;
 mod terminate;
 mod timeouts;
 mod trace;
@@ -32,6 +33,7 @@ pub use inspect::FlowsArgs;
 pub use migrate::MigrateArgs;
 pub use output::Format;
 pub use run::RunArgs;
+pub use status::StatusArgs;
 pub use trace::TraceArgs;
 
 /// A Kubernetes service load balancer in eBPF: replaces kube-proxy, keeps your CNI.
@@ -84,6 +86,9 @@ enum Command {
     /// Remove what kube-proxy has left on this node
     #[command(after_help = migrate::HELP)]
     Migrate(MigrateArgs),
+    /// Show how the datapath and the agent of this node are, on one screen
+    #[command(after_help = status::HELP)]
+    Status(StatusArgs),
     /// List services, their frontends and how many of their backends serve
     Services,
     /// List backends, the lists they are in, and how many flows each has
@@ -111,6 +116,7 @@ impl Cli {
             Command::Check => check::run(&global),
             Command::Cleanup => cleanup::run(&global),
             Command::Migrate(args) => migrate::run(&global, &args),
+            Command::Status(args) => status::run(&global, &args),
             Command::Services => inspect::services(&global),
             Command::Backends(args) => backends::run(&global, &args),
             Command::Flows(args) => inspect::flows(&global, &args),

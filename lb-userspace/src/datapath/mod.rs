@@ -10,6 +10,7 @@ pub mod cleanup;
 mod clsact;
 pub mod generation;
 pub mod hold;
+pub mod hooks;
 pub mod layout;
 mod links;
 pub mod load;

@@ -7,6 +7,7 @@ pub mod checks;
 pub mod configz;
 pub mod health;
 pub mod metrics;
+pub mod recent;
 pub mod status;
 
 use std::io;

@@ -1,5 +1,5 @@
 //! What kube-proxy serves beside its metrics: `/healthz`, `/proxyMode` and `/configz`
-//! (kube-proxy-behaviour §5.3).
+//! (kube-proxy-behaviour §5.3); and, of our own, what went wrong last.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use serde_json::Value;
 
-use super::json;
+use super::{json, recent};
 
 /// What we are where kube-proxy is `iptables` or `nftables`.
 pub(super) const MODE: &str = "ebpf";
@@ -25,6 +25,7 @@ pub fn router(config: Value) -> Router {
         .route("/healthz", get(|| async { text("ok") }))
         .route("/proxyMode", get(|| async { text(MODE) }))
         .route("/configz", get(|| async move { json(&config) }))
+        .merge(recent::router())
 }
 
 fn text(body: &'static str) -> axum::response::Response {
