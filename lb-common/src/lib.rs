@@ -17,6 +17,7 @@ pub mod crc32c;
 pub mod csum;
 pub mod decide;
 pub mod icmp;
+pub mod mix;
 #[cfg(any(test, feature = "native"))]
 pub mod native;
 pub mod net;

@@ -9,6 +9,8 @@ mod drift;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod maglev;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod property;

@@ -6,7 +6,7 @@ use lb_common::net::Family;
 use lb_userspace::model::{NamespacedName, Protocol, ServicePortName};
 use lb_userspace::plan::{
     BackendState, Client, FrontendAddress, FrontendUse, InterfaceEntry, ServiceKey, ServicePlan,
-    Surroundings,
+    Surroundings, TableSize,
 };
 
 /// The TCP port `http` of the Service `demo/name`, in IPv4.
@@ -118,6 +118,12 @@ impl Plan {
     pub(crate) fn leaving(mut self, address: &str, serving: bool) -> Self {
         let address = address.parse().expect("an address and a port");
         self.0.backends.insert(address, BackendState { serving, ..BackendState::default() });
+        self
+    }
+
+    /// Lists are Maglev tables of `size` slots.
+    pub(crate) fn table(mut self, size: u32) -> Self {
+        self.0.table = Some(TableSize::new(size).expect("a prime"));
         self
     }
 

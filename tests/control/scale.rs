@@ -57,6 +57,7 @@ fn service(number: u16) -> (NamespacedName, Outcome<Service>) {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity: Affinity::None,
+        algorithm: None,
         ports: vec![port],
     };
     (name(number), Outcome::Usable(service, vec![]))

@@ -103,6 +103,7 @@ fn plan_settings(settings: &Settings) -> plan::Settings {
             Detector::None => plan::Detector::None,
         },
         ignore_external_ips: settings.ignores_external_ips,
+        ..plan::Settings::default()
     }
 }
 

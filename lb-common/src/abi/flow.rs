@@ -4,6 +4,7 @@
 
 use super::assert_layout;
 use crate::clock::Ticks;
+use crate::mix::mix;
 use crate::net::{Addr4, Addr6, Address, Family, Port};
 
 /// Where a packet is seen, from the node's point of view.
@@ -66,8 +67,7 @@ impl<A: Address> FlowKey<A> {
 
     /// A hash over the tuple, the same on every node and in every run.
     ///
-    /// Rounds of a 64-bit finalizer (the constants are those of `MurmurHash3`'s): cheap without a
-    /// 128-bit product, which BPF has not, and every input bit changes half of the output.
+    /// Rounds of [`mix`].
     #[must_use]
     #[inline(always)]
     pub fn hash(&self) -> u32 {
@@ -86,15 +86,6 @@ impl<A: Address> FlowKey<A> {
 #[inline(always)]
 fn pair(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
-}
-
-#[inline(always)]
-fn mix(mut x: u64) -> u64 {
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    x ^ x >> 33
 }
 
 /// Value: the rewrite, whose flow it is, and what has been seen of it.

@@ -23,8 +23,9 @@ use super::{Global, runtime};
 use crate::config::{Config, HEALTHZ_PORT, Masquerade, Source, Takeover, VipEcho};
 use crate::datapath::attach::{Choice, Order};
 use crate::datapath::reserved::PortRange;
+use crate::model::Algorithm;
 use crate::netlink::InterfaceFilter;
-use crate::plan::{self, NodePortAddresses};
+use crate::plan::{self, NodePortAddresses, TableSize};
 use crate::serve::BindAddress;
 
 const EXAMPLES: &str = "\
@@ -79,6 +80,13 @@ pub struct RunArgs {
     /// (CVE-2020-8554)
     #[arg(long)]
     ignore_external_ips: bool,
+    /// How backends are chosen for Services whose annotation waggle.dev/algorithm does not say it
+    #[arg(long, value_name = "HOW", default_value = "random")]
+    algorithm: Algorithm,
+    /// How many slots a Maglev table has: a prime, much larger than the number of endpoints. A Service
+    /// takes two tables, of four bytes a slot
+    #[arg(long, value_name = "PRIME", default_value_t)]
+    maglev_table_size: TableSize,
     /// Attach only to interfaces with these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',', default_value = "*")]
     include_interfaces: Vec<Glob>,
@@ -180,6 +188,8 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
             node_ports: args.nodeport_addresses,
             detector: args.detect.0,
             ignore_external_ips: args.ignore_external_ips,
+            algorithm: args.algorithm,
+            table_size: args.maglev_table_size,
         },
         interfaces,
         capacities: args.capacities.capacities(),

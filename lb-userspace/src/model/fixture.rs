@@ -29,6 +29,7 @@ pub(crate) fn service(text: &str, cluster_ip: &str) -> Service {
         external_policy: TrafficPolicy::Cluster,
         health_check_node_port: None,
         affinity: Affinity::None,
+        algorithm: None,
         ports: vec![port("", 80)],
     }
 }

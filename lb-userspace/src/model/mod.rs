@@ -13,7 +13,9 @@ pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use node::Node;
 pub use outcome::{Kind, Outcome, Problem, Rejection, Subject};
 pub use pod::Pod;
-pub use service::{Affinity, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy};
+pub use service::{
+    Affinity, Algorithm, NamespacedName, Service, ServicePort, ServicePortName, TrafficPolicy,
+};
 pub use service_cidr::ServiceCidr;
 
 use std::fmt;

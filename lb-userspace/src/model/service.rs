@@ -77,6 +77,16 @@ pub enum Affinity {
     },
 }
 
+/// How backends are chosen for new flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Algorithm {
+    /// By a hash over the list of backends.
+    #[default]
+    Random,
+    /// By a hash over a Maglev table: the same on all nodes, and few flows move when the list changes.
+    Maglev,
+}
+
 /// A Service that is load balanced: never headless, never an `ExternalName`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -101,6 +111,8 @@ pub struct Service {
     pub health_check_node_port: Option<u16>,
     /// `sessionAffinity` and its timeout.
     pub affinity: Affinity,
+    /// The annotation `waggle.dev/algorithm`, if it has one.
+    pub algorithm: Option<Algorithm>,
     /// Its ports, at least one.
     pub ports: Vec<ServicePort>,
 }

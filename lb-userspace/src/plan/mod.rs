@@ -7,6 +7,7 @@ mod claims;
 mod endpoints;
 mod frontends;
 mod health;
+pub(crate) mod maglev;
 mod node_ports;
 mod planner;
 mod surroundings;
@@ -14,6 +15,7 @@ mod surroundings;
 mod tests;
 
 pub use health::{HealthCheck, HealthChecks, local_ready_endpoints};
+pub use maglev::TableSize;
 pub use node_ports::{BadNodePortAddresses, NodePortAddresses};
 pub use planner::Planner;
 
@@ -27,7 +29,7 @@ use ipnet::IpNet;
 use lb_common::abi::interface;
 use lb_common::net::Family;
 
-use crate::model::{Affinity, Protocol, Service, ServicePort, ServicePortName, Slice};
+use crate::model::{Affinity, Algorithm, Protocol, Service, ServicePort, ServicePortName, Slice};
 use crate::store::Store;
 
 /// What clients dial.
@@ -101,6 +103,8 @@ pub struct ServicePlan {
     pub local: BTreeSet<SocketAddr>,
     /// Some endpoint could be used, on whatever node: an empty list drops instead of rejecting.
     pub usable: bool,
+    /// Each list is a Maglev table of this size; `None`: every endpoint of it once.
+    pub table: Option<TableSize>,
     /// How long a client sticks to its backend, in seconds; 0 = no affinity.
     pub affinity_s: u32,
     /// Who may use the guarded frontends; all of the key's family. Without guarded frontends empty.
@@ -185,6 +189,10 @@ pub struct Settings {
     /// `externalIPs` are left alone: whoever may write Services could take over any address with
     /// them (CVE-2020-8554).
     pub ignore_external_ips: bool,
+    /// How Services are balanced that do not say it.
+    pub algorithm: Algorithm,
+    /// The size of Maglev tables.
+    pub table_size: TableSize,
 }
 
 /// How pods are told from other clients (`--detect-local-mode`, kube-proxy-behaviour §4.3).
@@ -226,6 +234,10 @@ pub fn plan(
         cluster,
         local,
         usable,
+        table: match service.algorithm.unwrap_or(context.settings.algorithm) {
+            Algorithm::Random => None,
+            Algorithm::Maglev => Some(context.settings.table_size),
+        },
         affinity_s: match service.affinity {
             Affinity::None => 0,
             Affinity::ClientIp { timeout_s } => timeout_s,

@@ -28,6 +28,7 @@ fn service(name: &str, ip: &str) -> (NamespacedName, Outcome<Service>) {
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
         affinity: Affinity::None,
+        algorithm: None,
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Tcp,

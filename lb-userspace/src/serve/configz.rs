@@ -33,6 +33,8 @@ fn own(config: &Config) -> Value {
         "bpffs": config.bpffs,
         "serviceProxyName": config.service_proxy_name.as_deref(),
         "ignoreExternalIPs": config.plan.ignore_external_ips,
+        "algorithm": word(&config.plan.algorithm),
+        "maglevTableSize": config.plan.table_size.get(),
         "masquerade": word(&config.masquerade),
         "masqueradePorts": config.masquerade_ports.to_string(),
         "reservePorts": config.reserve_ports,

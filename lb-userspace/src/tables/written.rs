@@ -9,7 +9,7 @@ use lb_common::abi::service::SlotRange;
 use super::arena::Span;
 use super::state::State;
 use crate::maps::{BackendEntry, BackendId, MapError, Maps, ServiceEntry, ServiceId, Write};
-use crate::plan::{BackendState, FrontendAddress, ServicePlan};
+use crate::plan::{BackendState, FrontendAddress, ServicePlan, TableSize, maglev};
 
 /// The bookkeeping of one service.
 #[derive(Clone, Debug)]
@@ -71,11 +71,23 @@ impl Written {
 
     /// The lists of `plan`; addresses that are no members are left out.
     pub(super) fn wanted(&self, plan: &ServicePlan) -> Wanted {
-        let id = |address| self.member(address).map(|at| self.members[at].id);
-        let mut slots: Vec<_> = plan.cluster.iter().filter_map(id).collect();
+        let mut slots = self.list(&plan.cluster, plan.table);
         let cluster = slot_count(&slots);
-        slots.extend(plan.local.iter().filter_map(id));
+        slots.extend(self.list(&plan.local, plan.table));
         Wanted { slots: slots.into(), cluster }
+    }
+
+    /// The slots of a list of `addresses`. One backend needs no table.
+    fn list(&self, addresses: &BTreeSet<SocketAddr>, table: Option<TableSize>) -> Vec<BackendId> {
+        let ats = addresses.iter().filter_map(|address| self.member(address));
+        let members: Vec<Member> = ats.map(|at| self.members[at]).collect();
+        match table.filter(|_| members.len() > 1) {
+            None => members.iter().map(|member| member.id).collect(),
+            Some(size) => {
+                let addresses: Vec<_> = members.iter().map(|member| member.address).collect();
+                maglev::table(&addresses, size).into_iter().map(|at| members[at].id).collect()
+            }
+        }
     }
 
     /// Which of the lists at hand hold what is wanted.
@@ -200,9 +212,9 @@ fn range(offset: u32, count: u32) -> SlotRange {
     if count == 0 { SlotRange::EMPTY } else { SlotRange::new(offset, count) }
 }
 
-/// The number of slots for a list; far below 2^32, as the ids in it are 32 bits wide and a list
-/// names each at most once.
-#[expect(clippy::cast_possible_truncation, reason = "a list names each 32-bit id at most once")]
+/// The number of slots for a list; far below 2^32: a list names each 32-bit id at most once, and a
+/// table has at most [`TableSize::MAX`] slots.
+#[expect(clippy::cast_possible_truncation, reason = "no list is nearly as long")]
 fn slot_count(list: &[BackendId]) -> u32 {
     list.len() as u32
 }

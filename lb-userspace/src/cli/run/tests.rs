@@ -159,3 +159,15 @@ fn what_cannot_be_is_a_usage_error() {
     refused("--service-proxy-name -", "--service-proxy-name");
     refused("--log-level lb_userspace=loud", "--log-level");
 }
+
+#[test]
+fn how_backends_are_chosen_is_told_by_a_word_and_a_prime() {
+    let check = |line: &str, algorithm, size| {
+        let plan = parse(line).unwrap().plan;
+        assert_eq!((plan.algorithm, plan.table_size.get()), (algorithm, size), "{line}");
+    };
+    check("", Algorithm::Random, 65_537);
+    check("--algorithm maglev --maglev-table-size 16381", Algorithm::Maglev, 16_381);
+    refused("--maglev-table-size 16384", "no prime");
+    refused("--algorithm wrr", "maglev");
+}

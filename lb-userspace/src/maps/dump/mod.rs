@@ -13,6 +13,7 @@ pub use flow::FlowRow;
 pub use prefix::{AddressRow, ClientRow, InterfaceRow, ServiceCidrRow, SourceRangeRow};
 pub use socket::SocketRow;
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
@@ -86,13 +87,23 @@ pub struct ServiceRow {
     /// Whether the id is in use; else only the name is left.
     pub in_use: bool,
     /// The list for traffic policy `Cluster`.
-    pub cluster: Vec<BackendRef>,
+    pub cluster: Vec<Share>,
     /// The list for traffic policy `Local`.
-    pub local: Vec<BackendRef>,
+    pub local: Vec<Share>,
     /// Session affinity in seconds; 0 = none.
     pub affinity_s: u32,
     /// Some endpoint could be used, on whatever node; else clients are refused.
     pub usable: bool,
+}
+
+/// What a backend has of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// Which backend.
+    #[serde(flatten)]
+    pub backend: BackendRef,
+    /// How many slots: one, but for Maglev tables.
+    pub slots: u32,
 }
 
 /// A backend.
@@ -276,6 +287,16 @@ impl BackendRef {
     }
 }
 
+impl Share {
+    /// `1`, or `1*6553` with more than one slot.
+    fn text(&self, ids: Ids) -> String {
+        match self.slots {
+            1 => self.backend.text(ids),
+            slots => format!("{}*{slots}", self.backend.text(ids)),
+        }
+    }
+}
+
 fn frontends(snapshot: &Snapshot) -> Vec<FrontendRow> {
     let row = |(address, entry): (&FrontendAddress, &super::FrontendEntry)| FrontendRow {
         map: frontends_map(Family::of(&address.ip)),
@@ -300,9 +321,10 @@ fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
 fn service(id: ServiceId, snapshot: &Snapshot) -> ServiceRow {
     let state = snapshot.services.get(&id);
     let family = snapshot.names.get(&id).map(|(_, family)| *family);
-    let refs = |ids: &Vec<BackendId>| {
+    let shares = |slots: &Vec<BackendId>| {
         let address = |id: BackendId| Some(snapshot.backends.get(&(family?, id))?.address);
-        ids.iter().map(|&id| BackendRef { id, address: address(id) }).collect()
+        let share = |(id, slots)| Share { backend: BackendRef { id, address: address(id) }, slots };
+        counted(slots).into_iter().map(share).collect()
     };
     ServiceRow {
         service: ServiceRef::new(id, snapshot),
@@ -312,8 +334,8 @@ fn service(id: ServiceId, snapshot: &Snapshot) -> ServiceRow {
             None => "",
         },
         in_use: state.is_some(),
-        cluster: state.map(|state| refs(&state.cluster)).unwrap_or_default(),
-        local: state.map(|state| refs(&state.local)).unwrap_or_default(),
+        cluster: state.map(|state| shares(&state.cluster)).unwrap_or_default(),
+        local: state.map(|state| shares(&state.local)).unwrap_or_default(),
         affinity_s: state.map_or(0, |state| state.entry.affinity_s),
         usable: state.is_some_and(|state| state.entry.usable),
     }
@@ -331,8 +353,22 @@ fn backends(snapshot: &Snapshot) -> Vec<BackendRow> {
     snapshot.backends.iter().map(row).collect()
 }
 
-fn list(backends: &[BackendRef], ids: Ids) -> String {
-    backends.iter().map(|backend| backend.text(ids)).collect::<Vec<_>>().join(" ")
+fn list(shares: &[Share], ids: Ids) -> String {
+    shares.iter().map(|share| share.text(ids)).collect::<Vec<_>>().join(" ")
+}
+
+/// The backends of `slots` in the order in which they come, each with the number of its slots.
+fn counted(slots: &[BackendId]) -> Vec<(BackendId, u32)> {
+    let mut places = HashMap::new();
+    let mut counted: Vec<(BackendId, u32)> = Vec::new();
+    for &id in slots {
+        let place = *places.entry(id).or_insert(counted.len());
+        match counted.get_mut(place) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((id, 1)),
+        }
+    }
+    counted
 }
 
 /// The names of those that are true, with commas.

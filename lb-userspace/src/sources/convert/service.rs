@@ -9,9 +9,10 @@ use lb_common::net::Family;
 
 use super::address::{prefix, unicast};
 use super::name::dns_label;
-use super::{keep_good, label, name, port, protocol};
-use crate::model::{Affinity, Outcome, Service, ServicePort, TrafficPolicy};
+use super::{annotation, keep_good, label, name, port, protocol};
+use crate::model::{Affinity, Algorithm, Outcome, Service, ServicePort, TrafficPolicy};
 
+const ALGORITHM: &str = "waggle.dev/algorithm";
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// The API server's default of `timeoutSeconds`: three hours.
 const DEFAULT_AFFINITY_S: u32 = 10_800;
@@ -65,6 +66,7 @@ pub fn service_of(proxy_name: Option<&str>, service: &api::Service) -> Outcome<S
         external_policy,
         health_check_node_port: health_check_node_port(spec, external_policy, &mut problems),
         affinity: affinity(spec, &mut problems),
+        algorithm: algorithm(service, &mut problems),
         ports,
     };
     Outcome::Usable(service, problems)
@@ -102,6 +104,18 @@ fn cluster_ips(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Result<Ve
     }
     problems.append(&mut bad);
     Ok(ips)
+}
+
+fn algorithm(service: &api::Service, problems: &mut Vec<String>) -> Option<Algorithm> {
+    match annotation(&service.metadata, ALGORITHM)? {
+        "random" => Some(Algorithm::Random),
+        "maglev" => Some(Algorithm::Maglev),
+        other => {
+            problems
+                .push(format!("annotation {ALGORITHM}={other:?} is unknown; use random or maglev"));
+            None
+        }
+    }
 }
 
 fn ports(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<ServicePort> {

@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Affinity, Endpoint, Node, Outcome, Service, ServiceCidr, Slice, TrafficPolicy};
+use crate::model::{
+    Affinity, Algorithm, Endpoint, Node, Outcome, Service, ServiceCidr, Slice, TrafficPolicy,
+};
 
 fn service_of(change: impl FnOnce(&mut Value)) -> Outcome<Service> {
     let mut value = json!({

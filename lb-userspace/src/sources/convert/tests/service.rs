@@ -243,3 +243,15 @@ fn a_health_check_port_needs_a_load_balancer_with_policy_local() {
     let web = left_out(with("LoadBalancer", "Local", 0), "healthCheckNodePort: ");
     assert_eq!(web.health_check_node_port, None);
 }
+
+#[test]
+fn an_annotation_names_the_algorithm() {
+    let with = |value: Value| {
+        service_of(|service| service["metadata"]["annotations"]["waggle.dev/algorithm"] = value)
+    };
+    assert_eq!(good(with(json!("maglev"))).algorithm, Some(Algorithm::Maglev));
+    assert_eq!(good(with(json!("random"))).algorithm, Some(Algorithm::Random));
+    for bad in ["", "Maglev", "wrr"] {
+        assert_eq!(left_out(with(json!(bad)), "waggle.dev/algorithm").algorithm, None);
+    }
+}
