@@ -60,6 +60,7 @@ pub struct FamilyMaps<A: Copy + Ord> {
 
 /// All maps in memory, with the settings.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting or a fact of its own")]
 pub struct MemoryTables {
     /// The IPv4 twins.
     pub v4: FamilyMaps<Addr4>,
@@ -84,6 +85,9 @@ pub struct MemoryTables {
     pub vip_echo: u32,
     /// The setting [`TAKEOVER`](crate::abi::settings::TAKEOVER); by default nobody was here before.
     pub takes_over: bool,
+    /// The setting [`TERMINATE_TCP`](crate::abi::settings::TERMINATE_TCP); by default connections outlive
+    /// their endpoint.
+    pub terminates_tcp: bool,
     /// What [`Tables::now`] answers.
     pub now: Cell<Ticks>,
     /// What [`Sockets::random`](crate::tables::Sockets::random) answers next; each answer is one more.
@@ -126,6 +130,7 @@ impl Default for MemoryTables {
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             vip_echo: echo::ANSWER,
             takes_over: false,
+            terminates_tcp: false,
             now: Cell::default(),
             random: Cell::default(),
             exempt: BTreeSet::new(),
@@ -370,6 +375,10 @@ macro_rules! memory_tables {
 
             fn takes_over(&self) -> bool {
                 self.takes_over
+            }
+
+            fn terminates_tcp(&self) -> bool {
+                self.terminates_tcp
             }
 
             fn now(&self) -> Ticks {

@@ -124,6 +124,9 @@ pub trait Tables<A: Address> {
     /// The setting [`TAKEOVER`](crate::abi::settings::TAKEOVER).
     fn takes_over(&self) -> bool;
 
+    /// The setting [`TERMINATE_TCP`](crate::abi::settings::TERMINATE_TCP).
+    fn terminates_tcp(&self) -> bool;
+
     /// The time.
     fn now(&self) -> Ticks;
 

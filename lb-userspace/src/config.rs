@@ -19,7 +19,7 @@ use crate::maps::Capacities;
 use crate::netlink::InterfaceFilter;
 use crate::plan;
 use crate::serve::BindAddress;
-use crate::terminate;
+use crate::terminate::{self, TerminateTcp};
 
 /// The port of `/healthz` where only an address was given, as in kube-proxy.
 pub const HEALTHZ_PORT: u16 = 10_256;
@@ -99,6 +99,7 @@ impl Config {
             },
             all_sockets: self.sockets.whose == SocketLb::All,
             takes_over: self.takeover == Takeover::On,
+            terminates_tcp: self.terminate.tcp == TerminateTcp::Removed,
             ..Globals::default()
         }
     }

@@ -36,6 +36,8 @@ mod random;
 #[cfg(test)]
 mod reject;
 #[cfg(test)]
+mod removed;
+#[cfg(test)]
 mod sctp;
 #[cfg(test)]
 mod strays;

@@ -30,6 +30,7 @@ mod policies;
 mod privileges;
 mod rehearsal;
 mod reject;
+mod removed;
 mod reuse;
 mod second;
 mod services;

@@ -3,7 +3,7 @@
 use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::settings::{
-    HOST_NETNS, MASQUERADE, SOCKET_LB, TAKEOVER, VIP_ECHO, echo, masquerade,
+    HOST_NETNS, MASQUERADE, SOCKET_LB, TAKEOVER, TERMINATE_TCP, VIP_ECHO, echo, masquerade,
 };
 use lb_tests::datapath::object;
 
@@ -40,6 +40,7 @@ fn every_program_loads_within_its_budget_whatever_the_settings() {
         let mut loader = EbpfLoader::new();
         loader.override_global(SOCKET_LB, &all_sockets, true);
         loader.override_global(TAKEOVER, &all_sockets, true);
+        loader.override_global(TERMINATE_TCP, &all_sockets, true);
         loader.override_global(HOST_NETNS, &1_u64, true);
         loader.override_global(MASQUERADE, &masquerade, true);
         loader.override_global(VIP_ECHO, &vip_echo, true);

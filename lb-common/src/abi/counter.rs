@@ -92,6 +92,8 @@ counters! {
     RejectBind = 29, "reject_bind";
     /// Passed untouched: of a TCP connection that kube-proxy may have begun, as the setting says.
     PassBegunElsewhere = 30, "pass_begun_elsewhere";
+    /// Rejected: the endpoint of the connection has been removed, and the setting ends it then.
+    RejectRemovedEndpoint = 31, "reject_removed_endpoint";
 }
 
 /// Capacity of `COUNTERS`: room for reasons of later versions of the same layout.

@@ -23,6 +23,10 @@ pub const HOST_NETNS: &str = "HOST_NETNS";
 /// of TCP or SCTP that begins none and belongs to none of ours is then left to its rules, not decided.
 pub const TAKEOVER: &str = "TAKEOVER";
 
+/// The global `TERMINATE_TCP`, a `u32`: 1 if TCP connections end once their endpoint is removed, 0 if they
+/// live on.
+pub const TERMINATE_TCP: &str = "TERMINATE_TCP";
+
 /// The value of [`MASQUERADE_PORTS`] for a range.
 #[must_use]
 pub const fn packed_ports((lowest, highest): (u16, u16)) -> u32 {

@@ -1,8 +1,8 @@
 //! The fast path: what an entry of `FLOWS` says about a packet.
 
-use super::{entries, probation, state, tell};
+use super::{entries, probation, removed, state, tell};
 use crate::abi::counter::Counter;
-use crate::abi::flow::{Flow, FlowKey};
+use crate::abi::flow::{Flow, FlowKey, Hook};
 use crate::net::{Address, protocol};
 use crate::tables::{FlowEntry, Tables};
 
@@ -15,6 +15,8 @@ pub(super) enum Follow {
     /// There is an entry, but the packet goes on as it is: it belongs to a connection that is not
     /// ours, or to one of ours that is not rewritten here.
     Leave,
+    /// The connection ends: its endpoint was removed.
+    End,
     /// No entry, or one that must not be followed any more.
     Decide,
 }
@@ -25,6 +27,7 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     new: &mut FlowKey<A>,
+    hook: Hook,
     tcp_flags: u8,
     bytes: u32,
 ) -> Follow {
@@ -57,6 +60,13 @@ pub(super) fn follow<A: Address, T: Tables<A>>(
     }
     let now = tables.now();
     entry.record(bytes, now);
+    if tables.terminates_tcp()
+        && hook == Hook::Ingress
+        && removed::may_end(&flow, now)
+        && removed::ends(tables, key, &entry, tcp_flags)
+    {
+        return Follow::End;
+    }
     if flow.seen != now {
         entries::heal(tables, key, &entry);
     }

@@ -15,6 +15,7 @@ mod leave;
 mod masquerade;
 mod ports;
 mod probation;
+mod removed;
 mod select;
 pub mod socket;
 pub mod state;
@@ -203,7 +204,8 @@ impl Fate {
             Counter::RejectNoEndpoint
             | Counter::RejectUnknownPort
             | Counter::RejectEcho
-            | Counter::RejectBind => Self::Reject,
+            | Counter::RejectBind
+            | Counter::RejectRemovedEndpoint => Self::Reject,
             _ => Self::Drop,
         }
     }
@@ -218,9 +220,10 @@ fn translate<A: Wire, T: Tables<A>>(
     hook: Hook,
     bytes: u32,
 ) -> Translation {
-    match follow::follow(tables, &headers.key, new, headers.tcp_flags, bytes) {
+    match follow::follow(tables, &headers.key, new, hook, headers.tcp_flags, bytes) {
         Follow::Rewrite => Translation::Rewrite,
         Follow::Leave => Translation::None,
+        Follow::End => Translation::Counted(Counter::RejectRemovedEndpoint),
         Follow::Decide => match hook {
             Hook::Ingress => {
                 let translation = admit::admit(tables, headers, new, bytes);

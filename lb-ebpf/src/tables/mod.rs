@@ -280,6 +280,11 @@ impl<A: Twins, O: Origin> Tables<A> for KernelTables<O> {
     }
 
     #[inline(always)]
+    fn terminates_tcp(&self) -> bool {
+        settings::terminates_tcp()
+    }
+
+    #[inline(always)]
     fn now(&self) -> Ticks {
         // SAFETY: the helper takes nothing and returns a number (kernel 5.11).
         Ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })

@@ -21,6 +21,10 @@ static VIP_ECHO: u32 = echo::ANSWER;
 #[unsafe(no_mangle)]
 static TAKEOVER: u32 = 0;
 
+/// The setting [`TERMINATE_TCP`](lb_common::abi::settings::TERMINATE_TCP), likewise.
+#[unsafe(no_mangle)]
+static TERMINATE_TCP: u32 = 0;
+
 #[inline(always)]
 pub(super) fn masquerade() -> u32 {
     read(&MASQUERADE)
@@ -39,6 +43,11 @@ pub(super) fn vip_echo() -> u32 {
 #[inline(always)]
 pub(super) fn takes_over() -> bool {
     read(&TAKEOVER) != 0
+}
+
+#[inline(always)]
+pub(super) fn terminates_tcp() -> bool {
+    read(&TERMINATE_TCP) != 0
 }
 
 #[inline(always)]

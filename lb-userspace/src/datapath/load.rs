@@ -71,6 +71,7 @@ pub enum LoadError {
 
 /// What the programs read as globals.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a global of its own")]
 pub struct Globals {
     /// Bits of [`settings::masquerade`].
     pub masquerade: u32,
@@ -80,6 +81,8 @@ pub struct Globals {
     pub vip_echo: u32,
     /// Whether connections may be there that kube-proxy has translated.
     pub takes_over: bool,
+    /// Whether TCP connections end once their endpoint is removed.
+    pub terminates_tcp: bool,
     /// Whether sockets of every network namespace are translated.
     pub all_sockets: bool,
     /// Whether the kernel tells sockets that carry MPTCP from others.
@@ -238,6 +241,8 @@ pub(super) fn open(
     loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
     let takes_over = u32::from(globals.takes_over);
     loader.override_global(settings::TAKEOVER, &takes_over, true);
+    let terminates_tcp = u32::from(globals.terminates_tcp);
+    loader.override_global(settings::TERMINATE_TCP, &terminates_tcp, true);
     let all_sockets = u32::from(globals.all_sockets);
     loader.override_global(settings::SOCKET_LB, &all_sockets, true);
     let knows_mptcp = u32::from(globals.knows_mptcp);

@@ -194,6 +194,10 @@ macro_rules! live_tables {
                 self.settings.takes_over
             }
 
+            fn terminates_tcp(&self) -> bool {
+                self.settings.terminates_tcp
+            }
+
             fn now(&self) -> Ticks {
                 self.now
             }

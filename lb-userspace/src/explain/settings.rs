@@ -7,7 +7,8 @@ use anyhow::{Context as _, ensure};
 use aya::maps::{MapData, MapInfo};
 use aya::programs::{ProgramInfo, loaded_programs};
 use lb_common::abi::settings::{
-    DEFAULT_MASQUERADE_PORTS, MASQUERADE, MASQUERADE_PORTS, TAKEOVER, VIP_ECHO, echo, packed_ports,
+    DEFAULT_MASQUERADE_PORTS, MASQUERADE, MASQUERADE_PORTS, TAKEOVER, TERMINATE_TCP, VIP_ECHO,
+    echo, packed_ports,
 };
 
 use crate::datapath::object::OBJECT;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub vip_echo: u32,
     /// [`TAKEOVER`].
     pub takes_over: bool,
+    /// [`TERMINATE_TCP`].
+    pub terminates_tcp: bool,
 }
 
 impl Default for Settings {
@@ -37,6 +40,7 @@ impl Default for Settings {
             masquerade_ports: packed_ports(DEFAULT_MASQUERADE_PORTS),
             vip_echo: echo::ANSWER,
             takes_over: false,
+            terminates_tcp: false,
         }
     }
 }
@@ -60,13 +64,13 @@ impl Settings {
     fn read(map: u32) -> anyhow::Result<Self> {
         let data = MapData::from_id(map).context("open the globals of the programs")?;
         let values = first_value(&data).context("read the globals of the programs")?;
-        let [masquerade, masquerade_ports, vip_echo, takeover] =
-            [MASQUERADE, MASQUERADE_PORTS, VIP_ECHO, TAKEOVER].map(|name| global(&values, name));
+        let global = |name| global(&values, name);
         Ok(Self {
-            masquerade: masquerade?,
-            masquerade_ports: masquerade_ports?,
-            vip_echo: vip_echo?,
-            takes_over: takeover? != 0,
+            masquerade: global(MASQUERADE)?,
+            masquerade_ports: global(MASQUERADE_PORTS)?,
+            vip_echo: global(VIP_ECHO)?,
+            takes_over: global(TAKEOVER)? != 0,
+            terminates_tcp: global(TERMINATE_TCP)? != 0,
         })
     }
 }

@@ -61,6 +61,8 @@ pub struct Globals {
     pub vip_echo: u32,
     /// [`settings::TAKEOVER`]; by default nobody was here before.
     pub takes_over: bool,
+    /// [`settings::TERMINATE_TCP`]; by default connections outlive their endpoint.
+    pub terminates_tcp: bool,
 }
 
 impl Default for Globals {
@@ -73,8 +75,13 @@ impl Globals {
     /// Those of `tables`.
     #[must_use]
     pub fn of(tables: &MemoryTables) -> Self {
-        let MemoryTables { masquerade, masquerade_ports, vip_echo, takes_over, .. } = *tables;
-        Self { masquerade, masquerade_ports, vip_echo, takes_over }
+        Self {
+            masquerade: tables.masquerade,
+            masquerade_ports: tables.masquerade_ports,
+            vip_echo: tables.vip_echo,
+            takes_over: tables.takes_over,
+            terminates_tcp: tables.terminates_tcp,
+        }
     }
 }
 
@@ -106,6 +113,8 @@ impl Kernel {
         loader.override_global(settings::VIP_ECHO, &globals.vip_echo, true);
         let takes_over = u32::from(globals.takes_over);
         loader.override_global(settings::TAKEOVER, &takes_over, true);
+        let terminates_tcp = u32::from(globals.terminates_tcp);
+        loader.override_global(settings::TERMINATE_TCP, &terminates_tcp, true);
         loader.override_global(settings::SOCKET_LB, &1_u32, true);
         Self { ebpf: loader.load(super::object()).expect("the object loads") }
     }

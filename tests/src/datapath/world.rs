@@ -162,6 +162,13 @@ impl World {
         self
     }
 
+    /// Ends TCP connections whose endpoint is removed.
+    #[must_use]
+    pub fn terminates_tcp(mut self) -> Self {
+        self.tables.terminates_tcp = true;
+        self
+    }
+
     /// Limits each flow table to `entries`.
     #[must_use]
     pub fn flow_capacity(mut self, entries: usize) -> Self {
