@@ -125,7 +125,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PLACE", default_value = "first")]
     tcx_order: Order,
     /// How often what is in the kernel is compared with what should be there, and repaired: maps,
-    /// pins, programs at interfaces and at sockets
+    /// pins, programs at interfaces and at sockets, entries of sockets that are closed
     #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = interval)]
     drift_interval: Duration,
     /// Where metrics are served, at /metrics; "" serves none
@@ -199,7 +199,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         reserve_ports: args.reserve_ports,
         vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
-        terminate: args.terminate.settings(),
+        terminate: args.terminate.settings(args.drift_interval),
         sockets: args.sockets.settings(),
         takeover: args.takeover,
         attach: args.attach,

@@ -1,6 +1,7 @@
 //! The flags that say what becomes of sockets whose backend is gone.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -9,9 +10,10 @@ use crate::terminate::{Settings, TerminateTcp};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "At sockets")]
 pub(super) struct TerminateArgs {
-    /// Which TCP connections made at sockets end with their endpoint: none, as with kube-proxy, or
-    /// those of endpoints that have left the `EndpointSlices` (never of terminating ones). Connected
-    /// UDP sockets always end when their endpoint serves no more
+    /// Which TCP connections end with their endpoint: none, as with kube-proxy, or those of endpoints
+    /// that have left the `EndpointSlices` (never of terminating ones). Sockets of this node end at
+    /// once; other clients are sent a reset when they speak next. Connected UDP sockets always end
+    /// when their endpoint serves no more
     #[arg(long, value_name = "WHICH", default_value = "never")]
     terminate_tcp: TerminateTcp,
     /// Where the network namespaces of pods are found, beside those of all processes in /proc;
@@ -21,7 +23,8 @@ pub(super) struct TerminateArgs {
 }
 
 impl TerminateArgs {
-    pub(super) fn settings(self) -> Settings {
-        Settings { tcp: self.terminate_tcp, netns_dir: self.netns_dir }
+    /// The settings of one who looks every `interval`.
+    pub(super) fn settings(self, interval: Duration) -> Settings {
+        Settings { tcp: self.terminate_tcp, netns_dir: self.netns_dir, interval }
     }
 }

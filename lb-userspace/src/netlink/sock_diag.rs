@@ -54,17 +54,23 @@ impl SockDiag {
         protocol: u8,
         port: u16,
     ) -> io::Result<Vec<Connected>> {
-        let nobody = match domain {
-            Domain::V4 => SocketId::new_v4(),
-            Domain::V6 => SocketId::new_v6(),
-        };
-        let asked =
-            Connected { domain, protocol, id: SocketId { destination_port: port, ..nobody } };
+        let id = SocketId { destination_port: port, ..domain.nobody() };
+        let asked = Connected { domain, protocol, id };
         self.send(SockDiagMessage::InetRequest(asked.request()), NLM_F_DUMP)?;
         let mut found = Vec::new();
         self.receive(|InetResponseHeader { socket_id: id, .. }| {
             found.push(Connected { domain, protocol, id });
         })?;
+        Ok(found)
+    }
+
+    /// The cookies of all sockets of a protocol, TCP or UDP, that may have dialled anybody and are open.
+    pub(crate) fn cookies(&self, domain: Domain, protocol: u8) -> io::Result<Vec<u64>> {
+        let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT;
+        let asked = request(domain, protocol, states, domain.nobody());
+        self.send(SockDiagMessage::InetRequest(asked), NLM_F_DUMP)?;
+        let mut found = Vec::new();
+        self.receive(|InetResponseHeader { socket_id, .. }| found.push(cookie(&socket_id)))?;
         Ok(found)
     }
 
@@ -111,11 +117,20 @@ impl SockDiag {
     }
 }
 
+impl Domain {
+    /// Matches every socket.
+    fn nobody(self) -> SocketId {
+        match self {
+            Self::V4 => SocketId::new_v4(),
+            Self::V6 => SocketId::new_v6(),
+        }
+    }
+}
+
 impl Connected {
     /// Its cookie.
     pub(crate) fn cookie(&self) -> u64 {
-        // The lower half comes first, as does the lower byte on every machine that this is built for.
-        u64::from_le_bytes(self.id.cookie)
+        cookie(&self.id)
     }
 
     /// The address that it is connected to; an IPv4 address without disguise.
@@ -129,17 +144,26 @@ impl Connected {
             protocol::UDP => StateFlags::ESTABLISHED,
             _ => StateFlags::all() - StateFlags::LISTEN - StateFlags::CLOSE - StateFlags::TIME_WAIT,
         };
-        InetRequest {
-            family: match self.domain {
-                Domain::V4 => AF_INET,
-                Domain::V6 => AF_INET6,
-            },
-            protocol: self.protocol,
-            extensions: ExtensionFlags::empty(),
-            states,
-            socket_id: self.id.clone(),
-        }
+        request(self.domain, self.protocol, states, self.id.clone())
     }
+}
+
+fn request(domain: Domain, protocol: u8, states: StateFlags, socket_id: SocketId) -> InetRequest {
+    InetRequest {
+        family: match domain {
+            Domain::V4 => AF_INET,
+            Domain::V6 => AF_INET6,
+        },
+        protocol,
+        extensions: ExtensionFlags::empty(),
+        states,
+        socket_id,
+    }
+}
+
+fn cookie(id: &SocketId) -> u64 {
+    // The lower half comes first, as does the lower byte on every machine that this is built for.
+    u64::from_le_bytes(id.cookie)
 }
 
 /// What is read of an answer.
@@ -190,6 +214,35 @@ mod tests {
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
                 socket.connect(peer).unwrap();
             }
+        });
+    }
+
+    #[test]
+    fn sockets_are_listed_until_they_are_closed() {
+        in_namespace(|| {
+            command("ip link set lo up");
+            let diag = SockDiag::open().unwrap();
+            let all = |protocol| {
+                let domains = [Domain::V4, Domain::V6];
+                domains.map(|domain| diag.cookies(domain, protocol).unwrap()).concat()
+            };
+            let unconnected = UdpSocket::bind("[::]:0").unwrap();
+            assert_eq!(all(protocol::UDP).len(), 1);
+            let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
+            connected.connect("127.0.0.1:9").unwrap();
+            let cookie = only(&diag, Domain::V4, protocol::UDP, 9).cookie();
+            assert!(all(protocol::UDP).contains(&cookie));
+            drop(unconnected);
+            assert_eq!(all(protocol::UDP), [cookie]);
+            drop(connected);
+            assert_eq!(all(protocol::UDP), [0; 0]);
+
+            let listener = TcpListener::bind("[::]:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            assert_eq!(all(protocol::TCP), [0; 0], "nobody dials from there");
+            let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let cookie = only(&diag, Domain::V4, protocol::TCP, port).cookie();
+            assert!(all(protocol::TCP).contains(&cookie));
         });
     }
 

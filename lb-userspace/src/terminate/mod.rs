@@ -8,8 +8,9 @@
 //! now. It is woken when a backend has stopped serving; other changes cost nothing, however many
 //! sockets there are. It looks again soon after, for a call that was on its way may not have been in
 //! the map yet, and every few minutes, for what could not be done. Thus it also ends what went stale
-//! while no agent ran. It changes no map.
+//! while no agent ran. Every few minutes it removes the entries of sockets that are closed, too.
 
+mod closed;
 mod namespaces;
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,8 +18,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::Pod;
 use lb_common::abi::backend::Backend;
@@ -33,8 +35,6 @@ use crate::netlink::sock_diag::{Domain, SockDiag};
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// How soon the second look is, after one that was asked for.
 const SETTLE: Duration = Duration::from_millis(250);
-/// How long it is to the next look if nobody asks.
-const QUIET: Duration = Duration::from_mins(5);
 
 /// What becomes of sockets whose backend is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Settings {
     pub tcp: TerminateTcp,
     /// The directory of named network namespaces.
     pub netns_dir: PathBuf,
+    /// How long it is to the next look if nobody asks, and between two looks for closed sockets.
+    pub interval: Duration,
 }
 
 /// Which TCP connections end with their endpoint.
@@ -61,6 +63,8 @@ pub struct Terminator {
     v6: KernelSockets<Addr6>,
     own_netns: u64,
     settings: Settings,
+    /// Sockets that were not there at the last look for closed ones.
+    missed: closed::Missed,
     /// What people were told already.
     told: HashSet<String>,
 }
@@ -96,7 +100,8 @@ impl Terminator {
     ) -> Result<Self, MapError> {
         let v4 = KernelSockets::from_pins(directory)?;
         let v6 = KernelSockets::from_pins(directory)?;
-        Ok(Self { v4, v6, own_netns, settings, told: HashSet::new() })
+        let (missed, told) = (closed::Missed::default(), HashSet::new());
+        Ok(Self { v4, v6, own_netns, settings, missed, told })
     }
 
     /// Looks once, and then whenever it is woken; tells `show` the protocol of each socket that was
@@ -112,15 +117,21 @@ impl Terminator {
     }
 
     fn work(&mut self, woken: &Receiver<()>, show: &(impl Fn(&'static str) + Sync)) {
-        let mut pause = SETTLE;
+        let (mut pause, mut forgotten) = (SETTLE, Instant::now());
         loop {
             if let Err(error) = self.look(show) {
                 self.tell(format!("sockets that hold dead backends cannot be found: {error}"));
             }
+            if forgotten.elapsed() >= self.settings.interval {
+                if let Err(error) = self.forget_closed() {
+                    self.tell(format!("sockets that are closed cannot be found: {error}"));
+                }
+                forgotten = Instant::now();
+            }
             thread::sleep(BETWEEN_LOOKS);
             pause = match woken.recv_timeout(pause) {
                 Ok(()) => SETTLE,
-                Err(RecvTimeoutError::Timeout) => QUIET,
+                Err(RecvTimeoutError::Timeout) => self.settings.interval,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
         }
@@ -134,22 +145,53 @@ impl Terminator {
         for socket in all {
             by_netns.entry(socket.netns).or_default().push(socket);
         }
-        if let Some(own) = by_netns.remove(&self.own_netns)
-            && let Err(error) = destroy_all(&own, show)
-        {
-            self.tell(format!("sockets that hold dead backends live on: {}", reason(&error)));
-        }
-        if by_netns.is_empty() {
-            return Ok(());
-        }
         let work = |sockets: Vec<_>| destroy_all(&sockets, show);
-        if let Err(error) = namespaces::visit(&self.settings.netns_dir, by_netns, work) {
-            self.tell(format!(
-                "sockets of pods that hold dead backends live on: {}",
-                reason(&error)
-            ));
+        self.visit("hold dead backends and live on", by_netns, work);
+        Ok(())
+    }
+
+    /// Removes the entries of sockets that were missed for the second time.
+    fn forget_closed(&mut self) -> Result<(), MapError> {
+        let mut held = BTreeMap::<_, HashSet<_>>::new();
+        let mut meet = |cookie, netns| {
+            held.entry(netns).or_default().insert(cookie);
+        };
+        self.v4.each(&mut meet)?;
+        self.v6.each(&mut meet)?;
+        let missing = Mutex::new(HashSet::new());
+        self.visit("may be closed and keep their entries", held, |cookies| {
+            let closed = closed::missing(cookies)?;
+            missing.lock().unwrap_or_else(PoisonError::into_inner).extend(closed);
+            Ok(())
+        });
+        let closed =
+            self.missed.again(missing.into_inner().unwrap_or_else(PoisonError::into_inner));
+        if !closed.is_empty() {
+            let entries = self.v4.forget(&closed)? + self.v6.forget(&closed)?;
+            tracing::info!(sockets = closed.len(), entries, "forgot sockets that are closed");
         }
         Ok(())
+    }
+
+    /// Does `work` in each of these namespaces. What cannot be done is told as what sockets `do_what`;
+    /// it stops nothing else.
+    fn visit<T: Send>(
+        &mut self,
+        do_what: &str,
+        mut wanted: BTreeMap<u64, T>,
+        work: impl Fn(T) -> io::Result<()> + Sync,
+    ) {
+        let own = wanted.remove(&self.own_netns).map_or(Ok(()), &work);
+        let pods = if wanted.is_empty() {
+            Ok(())
+        } else {
+            namespaces::visit(&self.settings.netns_dir, wanted, work)
+        };
+        for (whose, outcome) in [("this node", own), ("pods", pods)] {
+            if let Err(error) = outcome {
+                self.tell(format!("sockets of {whose} {do_what}: {}", reason(&error)));
+            }
+        }
     }
 
     fn tell(&mut self, text: String) {

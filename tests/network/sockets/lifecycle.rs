@@ -1,13 +1,15 @@
 //! Sockets live on while the agent dies, comes back, or is told otherwise.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use aya::programs::links::{FdLink, PinnedLink};
-use lb_tests::lab::{Topology, wait_until};
+use lb_tests::lab::{Namespace, Topology, wait_until};
+use lb_tests::objects::{Protocol, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get};
 
-use crate::cluster::{Cluster, PATIENCE, cluster_ips};
+use crate::cluster::{Cluster, PATIENCE, cluster_ips, slices};
 use crate::sockets::{attached, entries, wait_for_answer};
 
 /// Ids of the pinned links and of the programs behind them, in the order of their names.
@@ -89,6 +91,51 @@ fn a_closed_socket_leaves_no_entry() {
     assert_eq!(counts(), [6; 2], "one by TCP, two of the connected, three of the other");
     drop(open);
     assert_eq!(counts(), [0; 2]);
+}
+
+/// A socket that has written to more addresses than its end takes along.
+#[track_caller]
+fn talkative(from: &Namespace) -> UdpClient {
+    let all: Vec<_> = MANY.map(many).collect();
+    for dst in &all {
+        let client = UdpClient::open(from, *dst, None, Duration::from_millis(500)).unwrap();
+        wait_until(&format!("{dst} answers"), PATIENCE, || client.ask().is_ok());
+    }
+    let client = UdpClient::open(from, all[0], None, PATIENCE).unwrap();
+    for dst in all {
+        client.also(dst).unwrap().ask().unwrap();
+    }
+    client
+}
+
+/// The last bytes of addresses of the service `default/many`.
+const MANY: Range<u8> = 1..31;
+
+fn many(last: u8) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, last], 53))
+}
+
+#[test]
+fn entries_that_a_closed_socket_has_left_are_removed_and_those_of_open_ones_stay() {
+    let flags = ["--socket-lb=all", "--drift-interval=500ms"];
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &flags);
+    let service = MANY.fold(service("default/many").cluster_ip("10.96.0.30"), |it, last| {
+        it.external_ip(&many(last).ip().to_string())
+    });
+    let service = service.port("dns", 53, Protocol::Udp);
+    let [slice, _] = slices("default/many", &cluster.servers);
+    cluster.manifests.write("many.yaml", &[service.object(), slice.object()]);
+    for from in [&cluster.node.ns, &cluster.pod.ns] {
+        let talkative = talkative(from);
+        let open = UdpClient::connect(from, many(1), None, PATIENCE).unwrap();
+        let count = || entries(&cluster, "SOCKETS_V4");
+        let all = count();
+        drop(talkative);
+        assert!((3..all).contains(&count()), "not all are removed with the socket");
+        wait_until("only the open socket has entries", PATIENCE, || count() == 2);
+        assert_eq!(open.socket().peer_addr().unwrap(), many(1));
+        assert_eq!(open.ask().unwrap().name, "web1");
+    }
 }
 
 #[test]

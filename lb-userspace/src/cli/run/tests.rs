@@ -135,11 +135,14 @@ fn the_flags_of_sockets_reach_their_settings() {
 
 #[test]
 fn the_flags_of_termination_reach_their_settings() {
-    let settings = |line| parse(line).unwrap().terminate;
-    let expected = Settings { tcp: TerminateTcp::Never, netns_dir: "/run/netns".into() };
-    assert_eq!(settings(""), expected);
-    let expected = Settings { tcp: TerminateTcp::Removed, netns_dir: "n".into() };
-    assert_eq!(settings("--terminate-tcp removed --netns-dir n"), expected);
+    let config = parse("").unwrap();
+    let interval = Duration::from_mins(3);
+    let expected = Settings { tcp: TerminateTcp::Never, netns_dir: "/run/netns".into(), interval };
+    assert_eq!((config.globals().terminates_tcp, config.terminate), (false, expected));
+    let config = parse("--terminate-tcp removed --netns-dir n --drift-interval 7s").unwrap();
+    let interval = Duration::from_secs(7);
+    let expected = Settings { tcp: TerminateTcp::Removed, netns_dir: "n".into(), interval };
+    assert_eq!((config.globals().terminates_tcp, config.terminate), (true, expected));
 }
 
 #[test]

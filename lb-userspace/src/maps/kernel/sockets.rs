@@ -1,5 +1,6 @@
-//! `SOCKETS_*` of one family: which sockets hold which backends.
+//! `SOCKETS_*` of one family: which sockets hold which backends; removal of those that are closed.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use aya::Pod;
@@ -44,8 +45,7 @@ where
     pub fn from_pins(directory: &Path) -> Result<Self, MapError> {
         let name = sockets_map(A::FAMILY);
         let data = MapData::from_pin(directory.join(name)).map_err(refused(name))?;
-        let batches =
-            Batches::new(&data).map_err(|source| MapError::Kernel { map: name, source })?;
+        let batches = Batches::new(&data).map_err(kernel::<A>)?;
         let mut open = |name: &str| MapData::from_pin(directory.join(name));
         let backends = mapped(&mut open, backends_map(A::FAMILY))?;
         Ok(Self { batches, backends })
@@ -57,11 +57,8 @@ where
         &mut self,
         is_wanted: impl Fn(&Socket<A>, &Backend<A>) -> bool,
     ) -> Result<Vec<Holder<A>>, MapError> {
-        let map = sockets_map(A::FAMILY);
         let mut holders = Vec::new();
-        while let Some(entries) =
-            self.batches.next().map_err(|source| MapError::Kernel { map, source })?
-        {
+        while let Some(entries) = self.batches.next().map_err(kernel::<A>)? {
             let rows = entries.iter().filter_map(|(key, socket)| holder(key, *socket));
             // The backend is read after its holder: a new one is described before anybody holds it.
             holders.extend(rows.filter(|row| {
@@ -71,6 +68,31 @@ where
         }
         Ok(holders)
     }
+
+    /// Tells `meet` the cookie of each entry's socket and that of its network namespace.
+    pub fn each(&mut self, mut meet: impl FnMut(u64, u64)) -> Result<(), MapError> {
+        while let Some(entries) = self.batches.next().map_err(kernel::<A>)? {
+            for (key, socket) in entries {
+                meet(whole(key.cookie), whole(socket.netns));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all entries of sockets with these cookies; returns how many.
+    pub fn forget(&mut self, cookies: &HashSet<u64>) -> Result<usize, MapError> {
+        let mut removed = 0;
+        while let Some(entries) = self.batches.next().map_err(kernel::<A>)? {
+            for (key, _) in entries.iter().filter(|(key, _)| cookies.contains(&whole(key.cookie))) {
+                removed += usize::from(self.batches.take(key).map_err(kernel::<A>)?.is_some());
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn kernel<A: Address>(source: std::io::Error) -> MapError {
+    MapError::Kernel { map: sockets_map(A::FAMILY), source }
 }
 
 fn holder<A>(key: &SocketKey<A>, socket: Socket<A>) -> Option<Holder<A>> {
