@@ -104,6 +104,9 @@ pub(crate) trait Host {
     fn install(&self, title: &str, env: &[(&str, &str)], command: &[&str]) -> Result<()>;
 }
 
+/// Keeps the daemon that a package has started from running, now and at each boot.
+const DISABLE: &str = r#"update-rc.d "$0" disable && { invoke-rc.d --quiet "$0" stop || true; }"#;
+
 const fn by(command: &'static [&'static str]) -> Install {
     Install { env: &[], command }
 }
@@ -291,16 +294,20 @@ pub(crate) const NEEDS: &[Need] = &[
     tool("unshare", &["util-linux"], "the story's pods have files of their own about names"),
     tool("dnsmasq", &["dnsmasq-base"], "the story's pods look names up in it"),
     Need {
+        name: "unbound",
+        why: "a resolver of the tests; Debian would also run one on port 53, now and at each boot",
+        group: Group::Test,
+        check: Check::Program("unbound"),
+        packages: &["unbound"],
+        install: Some(by(&["sh", "-c", DISABLE, "unbound"])),
+    },
+    Need {
         name: "nginx",
         why: "the story's ingress; Debian would also run one on port 80, now and at each boot",
         group: Group::Test,
         check: Check::Program("nginx"),
         packages: &["nginx"],
-        install: Some(by(&[
-            "sh",
-            "-c",
-            "update-rc.d nginx disable && { invoke-rc.d --quiet nginx stop || true; }",
-        ])),
+        install: Some(by(&["sh", "-c", DISABLE, "nginx"])),
     },
 ];
 

@@ -14,6 +14,7 @@ mod exceptions;
 mod lifecycle;
 mod neighbours;
 mod refusals;
+mod resolver;
 mod services;
 mod stale;
 mod table;
