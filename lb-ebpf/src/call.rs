@@ -14,6 +14,8 @@ use aya_ebpf::programs::{SockAddrContext, SockContext};
 use lb_common::decide::socket::{self, Caller, Peer};
 use lb_common::net::{Addr4, Addr6, Address, Port};
 
+use crate::tables;
+
 /// The setting [`SOCKET_LB`](lb_common::abi::settings::SOCKET_LB). The loader writes it, by this name.
 #[unsafe(no_mangle)]
 static SOCKET_LB: u32 = 0;
@@ -40,18 +42,55 @@ pub(crate) struct Call {
 impl Call {
     /// The call, if sockets like this are ours: TCP or UDP, in a namespace that the setting includes.
     ///
-    /// An MPTCP socket has no address to connect: the TCP socket does that carries it, and nobody
-    /// could tell the former what the latter has dialled. A pod's is left to its packets; the node's
-    /// own would get nowhere then, so it learns the backend's address (`getpeername`).
+    /// An MPTCP socket names no address here: the TCP socket does that carries it. A pod's is left to
+    /// its packets. The node's own would get nowhere then, so it is translated, see
+    /// [`Self::note_carrier`].
     #[inline(always)]
     pub(crate) fn new(ctx: &SockAddrContext) -> Option<Self> {
+        let call = Self::of(ctx);
+        let (kind, protocol) = call.sort();
+        let included = || is_for_all() && call.carried().is_none();
+        socket::is_ours(kind, protocol, call.is_host(), included).then_some(call)
+    }
+
+    /// The same of a socket that is asked for its peer, and the cookie of the one that has dialled:
+    /// itself, or the carrier of an MPTCP socket.
+    #[inline(always)]
+    pub(crate) fn naming(ctx: &SockAddrContext) -> Option<(Self, u64)> {
+        if let Some(told) = Self::told(ctx) {
+            return Some(told);
+        }
+        let call = Self::of(ctx);
+        let (kind, protocol) = call.sort();
+        if !(knows_mptcp() && socket::is_mptcp(kind, protocol)) {
+            return None;
+        }
+        let carrier = tables::carrier(call.words.sk().0.cast())?;
+        Some((call, carrier))
+    }
+
+    /// The same of a socket that is told an address, with its own cookie.
+    #[inline(always)]
+    pub(crate) fn told(ctx: &SockAddrContext) -> Option<(Self, u64)> {
+        let call = Self::new(ctx)?;
+        let socket = call.socket();
+        Some((call, socket))
+    }
+
+    #[inline(always)]
+    fn of(ctx: &SockAddrContext) -> Self {
         // SAFETY: the context that this program was called with.
         let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-        let call = Self { words: Words(ctx.sock_addr.cast()), netns };
-        let kind = call.words.read(offset_of!(bpf_sock_addr, type_));
-        let protocol = call.words.read(offset_of!(bpf_sock_addr, protocol));
-        let included = || is_for_all() && !call.carries_mptcp();
-        socket::is_ours(kind, protocol, call.is_host(), included).then_some(call)
+        Self { words: Words(ctx.sock_addr.cast()), netns }
+    }
+
+    /// Notes with the MPTCP socket that this one carries, if it does, who has dialled for it: so it can
+    /// be told what was dialled. Sockets that join later lead to the same peer and change nothing.
+    #[inline(always)]
+    pub(crate) fn note_carrier(&self) {
+        if let Some(carried) = self.carried() {
+            tables::keep_carrier(carried, self.socket());
+        }
     }
 
     /// The socket's cookie.
@@ -130,15 +169,22 @@ impl Call {
         self.words.sk().v6(offset_of!(bpf_sock, src_ip6))
     }
 
-    /// Looked at only where the setting says that the kernel knows.
+    /// The MPTCP socket that this one carries, if it does. Not looked for where the kernel cannot tell.
     #[inline(always)]
-    fn carries_mptcp(&self) -> bool {
-        // SAFETY: as for `HOST_NETNS`.
-        if unsafe { ptr::read_volatile(&raw const MPTCP) } == 0 {
-            return false;
+    fn carried(&self) -> Option<*mut c_void> {
+        if !knows_mptcp() {
+            return None;
         }
         // SAFETY: the socket of this call; the helper looks at it and keeps nothing.
-        !unsafe { bpf_skc_to_mptcp_sock(self.words.sk().0.cast()) }.is_null()
+        let carried = unsafe { bpf_skc_to_mptcp_sock(self.words.sk().0.cast()) };
+        (!carried.is_null()).then_some(carried.cast())
+    }
+
+    /// Its type and its IP protocol number.
+    #[inline(always)]
+    fn sort(&self) -> (u32, u32) {
+        let kind = self.words.read(offset_of!(bpf_sock_addr, type_));
+        (kind, self.words.read(offset_of!(bpf_sock_addr, protocol)))
     }
 
     #[inline(always)]
@@ -170,10 +216,15 @@ impl Closing {
         Self(Words(ctx.sock.cast()))
     }
 
-    /// Its cookie.
+    /// The cookie of the socket that has dialled: its own, or that of its carrier if it is an MPTCP
+    /// socket.
     #[inline(always)]
     pub(crate) fn socket(&self) -> u64 {
-        self.0.cookie()
+        let kind = self.0.read(offset_of!(bpf_sock, type_));
+        let protocol = self.0.read(offset_of!(bpf_sock, protocol));
+        let is_carried = knows_mptcp() && socket::is_mptcp(kind, protocol);
+        let carrier = if is_carried { tables::carrier(self.0.0.cast()) } else { None };
+        carrier.unwrap_or_else(|| self.0.cookie())
     }
 
     /// Whether it can have had an IPv6 peer.
@@ -182,7 +233,7 @@ impl Closing {
         self.0.read(offset_of!(bpf_sock, family)) == IPV6
     }
 
-    /// Its IP protocol number.
+    /// Its IP protocol number; of an MPTCP socket that of its carrier, which is its lower half.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the numbers that count fit")]
     pub(crate) fn protocol(&self) -> u8 {
@@ -195,6 +246,12 @@ impl Closing {
 pub(crate) fn fail(errno: i32) {
     // SAFETY: the helper takes a number (kernel 5.18).
     unsafe { bpf_set_retval(-errno) };
+}
+
+#[inline(always)]
+fn knows_mptcp() -> bool {
+    // SAFETY: as for `HOST_NETNS`.
+    unsafe { ptr::read_volatile(&raw const MPTCP) != 0 }
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The maps, as the loader creates them; the agent overrides their capacities.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::macros::btf_map;
 use lb_common::abi::address::{At, ServiceCidr};
 use lb_common::abi::affinity::{Affinity, AffinityKey};
@@ -167,6 +167,10 @@ pub(crate) static EXEMPT: HashMap<u64, u32, { capacity::EXEMPT as usize }> = Has
 /// Of records, as `EVENTS` is.
 #[btf_map]
 pub(crate) static BINDS: RingBuf<[RefusedBind; 0], { capacity::BINDS as usize }> = RingBuf::new();
+
+/// Goes with the sockets.
+#[btf_map]
+pub(crate) static CARRIERS: SkStorage<u64> = SkStorage::new();
 
 /// The maps that have addresses in them, of one family.
 pub(crate) trait Twins: Address {

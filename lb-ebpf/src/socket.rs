@@ -23,74 +23,85 @@ const TAKEN: i32 = 98;
 /// `EHOSTUNREACH`.
 const UNREACHABLE: i32 = 113;
 
-/// An entry point for calls that name an IPv4 address, decided by `$decide`.
+/// An entry point for calls that name an IPv4 address, decided by `$decide`; what was translated is
+/// noted by `$note`.
 macro_rules! on_ipv4 {
-    ($hook:ident, $name:ident, $decide:path) => {
+    ($hook:ident, $name:ident, $decide:path, $note:expr) => {
         #[cgroup_sock_addr($hook)]
         fn $name(ctx: SockAddrContext) -> i32 {
             let Some(call) = Call::new(&ctx) else { return GO_ON };
             let mut peer = call.peer4();
             let answer = $decide(&TABLES, &call.caller(call.bound4()), &mut peer);
-            carry_out(answer, || call.set_peer4(peer))
+            carry_out(answer, || {
+                call.set_peer4(peer);
+                $note(&call);
+            })
         }
     };
 }
-on_ipv4!(connect4, lb_connect4, socket::connect);
-on_ipv4!(sendmsg4, lb_sendmsg4, socket::send);
+on_ipv4!(connect4, lb_connect4, socket::connect, Call::note_carrier);
+on_ipv4!(sendmsg4, lb_sendmsg4, socket::send, nothing);
 
 /// An entry point for calls that name an IPv6 address, which may be an IPv4 one in disguise.
 macro_rules! on_ipv6 {
-    ($hook:ident, $name:ident, $decide:path) => {
+    ($hook:ident, $name:ident, $decide:path, $note:expr) => {
         #[cgroup_sock_addr($hook)]
         fn $name(ctx: SockAddrContext) -> i32 {
             let Some(call) = Call::new(&ctx) else { return GO_ON };
             match call.peer6() {
                 Ok(mut peer) => {
                     let answer = $decide(&TABLES, &call.caller(call.bound6()), &mut peer);
-                    carry_out(answer, || call.set_peer6(peer))
+                    carry_out(answer, || {
+                        call.set_peer6(peer);
+                        $note(&call);
+                    })
                 }
                 Err(mut peer) => {
                     let answer = $decide(&TABLES, &call.caller(call.bound4()), &mut peer);
-                    carry_out(answer, || call.set_mapped(peer))
+                    carry_out(answer, || {
+                        call.set_mapped(peer);
+                        $note(&call);
+                    })
                 }
             }
         }
     };
 }
-on_ipv6!(connect6, lb_connect6, socket::connect);
-on_ipv6!(sendmsg6, lb_sendmsg6, socket::send);
+on_ipv6!(connect6, lb_connect6, socket::connect, Call::note_carrier);
+on_ipv6!(sendmsg6, lb_sendmsg6, socket::send, nothing);
 
-/// An entry point for calls that are told an IPv4 address, told another by `$tell`.
+/// An entry point for calls that are told an IPv4 address, told another by `$tell` as `$whose` has
+/// dialled.
 macro_rules! telling_ipv4 {
-    ($hook:ident, $name:ident, $tell:path) => {
+    ($hook:ident, $name:ident, $whose:path, $tell:path) => {
         #[cgroup_sock_addr($hook)]
         fn $name(ctx: SockAddrContext) -> i32 {
-            let Some(call) = Call::new(&ctx) else { return GO_ON };
+            let Some((call, socket)) = $whose(&ctx) else { return GO_ON };
             let mut peer = call.peer4();
-            if $tell(&TABLES, call.socket(), &mut peer) {
+            if $tell(&TABLES, socket, &mut peer) {
                 call.set_peer4(peer);
             }
             GO_ON
         }
     };
 }
-telling_ipv4!(recvmsg4, lb_recvmsg4, socket::received);
-telling_ipv4!(getpeername4, lb_getpeername4, socket::named);
+telling_ipv4!(recvmsg4, lb_recvmsg4, Call::told, socket::received);
+telling_ipv4!(getpeername4, lb_getpeername4, Call::naming, socket::named);
 
 /// The same for IPv6 addresses.
 macro_rules! telling_ipv6 {
-    ($hook:ident, $name:ident, $tell:path) => {
+    ($hook:ident, $name:ident, $whose:path, $tell:path) => {
         #[cgroup_sock_addr($hook)]
         fn $name(ctx: SockAddrContext) -> i32 {
-            let Some(call) = Call::new(&ctx) else { return GO_ON };
+            let Some((call, socket)) = $whose(&ctx) else { return GO_ON };
             match call.peer6() {
                 Ok(mut peer) => {
-                    if $tell(&TABLES, call.socket(), &mut peer) {
+                    if $tell(&TABLES, socket, &mut peer) {
                         call.set_peer6(peer);
                     }
                 }
                 Err(mut peer) => {
-                    if $tell(&TABLES, call.socket(), &mut peer) {
+                    if $tell(&TABLES, socket, &mut peer) {
                         call.set_mapped(peer);
                     }
                 }
@@ -99,8 +110,8 @@ macro_rules! telling_ipv6 {
         }
     };
 }
-telling_ipv6!(recvmsg6, lb_recvmsg6, socket::received);
-telling_ipv6!(getpeername6, lb_getpeername6, socket::named);
+telling_ipv6!(recvmsg6, lb_recvmsg6, Call::told, socket::received);
+telling_ipv6!(getpeername6, lb_getpeername6, Call::naming, socket::named);
 
 #[cgroup_sock_addr(bind4)]
 fn lb_bind4(ctx: SockAddrContext) -> i32 {
@@ -130,9 +141,10 @@ fn lb_bind6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_release)]
 fn lb_sock_release(ctx: SockContext) -> i32 {
     let closing = Closing::new(&ctx);
-    socket::release::<Addr4, _>(&TABLES, closing.socket(), closing.protocol());
+    let socket = closing.socket();
+    socket::release::<Addr4, _>(&TABLES, socket, closing.protocol());
     if closing.is_ipv6() {
-        socket::release::<Addr6, _>(&TABLES, closing.socket(), closing.protocol());
+        socket::release::<Addr6, _>(&TABLES, socket, closing.protocol());
     }
     GO_ON
 }
@@ -153,3 +165,7 @@ fn carry_out(answer: Answer, translate: impl FnOnce()) -> i32 {
     }
     STOP
 }
+
+/// Of a datagram there is nothing to note.
+#[inline(always)]
+fn nothing(_: &Call) {}

@@ -3,7 +3,7 @@
 use aya::programs::{Program, ProgramError, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::settings::{
-    HOST_NETNS, MASQUERADE, SOCKET_LB, TAKEOVER, TERMINATE_TCP, VIP_ECHO, echo, masquerade,
+    HOST_NETNS, MASQUERADE, MPTCP, SOCKET_LB, TAKEOVER, TERMINATE_TCP, VIP_ECHO, echo, masquerade,
 };
 use lb_tests::datapath::object;
 
@@ -19,8 +19,8 @@ const BUDGET: [(&str, u32); 15] = [
     ("lb_sendmsg6", 13_000),
     ("lb_recvmsg4", 100),
     ("lb_recvmsg6", 200),
-    ("lb_getpeername4", 100),
-    ("lb_getpeername6", 300),
+    ("lb_getpeername4", 200),
+    ("lb_getpeername6", 400),
     ("lb_sock_release", 6_000),
     ("lb_bind4", 1_000),
     ("lb_bind6", 6_000),
@@ -39,6 +39,7 @@ fn every_program_loads_within_its_budget_whatever_the_settings() {
     for ((masquerade, vip_echo), all_sockets) in SETTINGS.into_iter().zip([0_u32, 1, 0, 1]) {
         let mut loader = EbpfLoader::new();
         loader.override_global(SOCKET_LB, &all_sockets, true);
+        loader.override_global(MPTCP, &all_sockets, true);
         loader.override_global(TAKEOVER, &all_sockets, true);
         loader.override_global(TERMINATE_TCP, &all_sockets, true);
         loader.override_global(HOST_NETNS, &1_u64, true);

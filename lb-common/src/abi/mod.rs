@@ -110,10 +110,14 @@ pub mod map {
     /// The same for IPv6.
     pub const SOCKETS_V6: &str = "SOCKETS_V6";
 
-    /// Id of a cgroup whose processes are [`exempt`](super::exempt) → 1.
+    /// A cgroup or network namespace whose processes are [`exempt`](super::exempt) → 1.
     pub const EXEMPT: &str = "EXEMPT";
     /// A ring buffer of [`RefusedBind`](super::bind::RefusedBind)s.
     pub const BINDS: &str = "BINDS";
+
+    /// An MPTCP socket (the map is storage of sockets) → the cookie of the TCP socket that dialled for
+    /// it, `u64`.
+    pub const CARRIERS: &str = "CARRIERS";
 
     /// All of them.
     pub const ALL: [&str; 37] = [
@@ -154,6 +158,7 @@ pub mod map {
         SOCKETS_V6,
         EXEMPT,
         BINDS,
+        CARRIERS,
     ];
 }
 
@@ -191,7 +196,7 @@ pub mod capacity {
     pub const EVENTS: u32 = 256 * 1024;
     /// Entries for sockets that hold a backend, per family.
     pub const SOCKETS: u32 = 64 * 1024;
-    /// Cgroups whose processes are exempt: more than a node has pods.
+    /// Cgroups and namespaces whose processes are exempt: more than a node has pods.
     pub const EXEMPT: u32 = 4096;
     /// The ring buffer of refused binds, in bytes, as for events.
     pub const BINDS: u32 = 64 * 1024;

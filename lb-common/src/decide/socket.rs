@@ -18,7 +18,7 @@ mod tests;
 mod whose;
 
 pub use books::release;
-pub use whose::is_ours;
+pub use whose::{is_mptcp, is_ours};
 
 use self::books::{
     connection, disconnect, forget_answers, keep_answers, keep_asked, keep_peer, sticky,
@@ -169,7 +169,7 @@ fn wanted<A: Address, T: Tables<A> + Sockets<A>>(
     peer: &Peer<A>,
 ) -> Result<Frontend, Translation> {
     match dialled(tables, caller, peer) {
-        Ok(_) if !caller.is_host && is_exempt(tables) => Err(Translation::None),
+        Ok(_) if !caller.is_host && is_exempt(tables, caller.netns) => Err(Translation::None),
         found => found,
     }
 }

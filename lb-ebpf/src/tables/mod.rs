@@ -26,6 +26,7 @@ use lb_common::clock::Ticks;
 use lb_common::tables::{Insert, InsertError, Tables};
 
 use self::flows::{Entry, take};
+pub(crate) use self::sockets::{carrier, keep_carrier};
 use crate::frame;
 use crate::maps::{self, Twins};
 

@@ -1,7 +1,12 @@
 //! What is asked for calls of processes: the entries of their sockets, and who they are.
 
-use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_prandom_u32};
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_prandom_u32, bpf_sk_storage_get,
+};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use lb_common::abi::bind::RefusedBind;
 use lb_common::abi::socket::{Socket, SocketKey};
@@ -67,3 +72,25 @@ fn tell_bind(service: u32, port: Port, protocol: u8) {
     record.write(RefusedBind { pid, service, name, port, protocol, pad: 0 });
     record.submit(0);
 }
+
+/// The cookie of the socket that dialled for the MPTCP socket `carried`, a pointer of the kernel, if one
+/// was noted.
+#[inline(always)]
+pub(crate) fn carrier(carried: *mut c_void) -> Option<u64> {
+    // SAFETY: the caller hands over a socket, which the verifier proves; without a value and the flag
+    // nothing is written.
+    let value = unsafe { bpf_sk_storage_get(CARRIERS, carried, ptr::null_mut(), 0) }.cast::<u64>();
+    // SAFETY: what the helper returns is null or a value of the map, there until the program has
+    // returned.
+    unsafe { value.as_ref() }.copied()
+}
+
+/// Notes it, unless one was noted before. Without room it is not noted.
+#[inline(always)]
+pub(crate) fn keep_carrier(carried: *mut c_void, mut cookie: u64) {
+    let cookie = (&raw mut cookie).cast();
+    // SAFETY: as in `carrier`; the helper copies the value.
+    unsafe { bpf_sk_storage_get(CARRIERS, carried, cookie, BPF_SK_STORAGE_GET_F_CREATE.into()) };
+}
+
+const CARRIERS: *mut c_void = (&raw const maps::CARRIERS).cast_mut().cast();

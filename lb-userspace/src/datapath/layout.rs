@@ -94,7 +94,7 @@ impl std::fmt::Display for Shape {
 /// Every map, in the order of [`map::ALL`].
 #[must_use]
 pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
-    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
+    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf, SkStorage};
     let Capacities { frontends, services, slots, backends, flows, clients, source_ranges, sockets } =
         *capacities;
     [
@@ -152,6 +152,8 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<SocketKey<Addr6>, Socket<Addr6>>(map::SOCKETS_V6, LruHash, sockets),
         layout::<u64, u32>(map::EXEMPT, Hash, capacity::EXEMPT),
         layout::<(), ()>(map::BINDS, RingBuf, capacity::BINDS),
+        // The kernel wants a key of 4 bytes, and makes an entry with each socket that has one.
+        layout::<u32, u64>(map::CARRIERS, SkStorage, 0),
     ]
 }
 

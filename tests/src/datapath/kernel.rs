@@ -29,7 +29,7 @@ use lb_userspace::maps::kernel::Sums;
 /// of the flow tables: small, so that maps are made and read fast.
 const CAPACITY: u32 = 4 * 1024;
 /// Maps whose capacity says something, so that they keep it.
-const SIZED: [&str; 7] = [
+const SIZED: [&str; 8] = [
     map::COUNTERS,
     map::SERVICE_CIDRS_V4,
     map::SERVICE_CIDRS_V6,
@@ -37,6 +37,7 @@ const SIZED: [&str; 7] = [
     map::PROBATION_V6,
     map::PROBATION_TURN,
     map::LISTENER,
+    map::CARRIERS,
 ];
 /// Largest packet a test run returns.
 const MAX_PACKET: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! Whose sockets are translated: the node's own, and where the setting says so those of pods, but for
 //! pods that are left to their packets.
 
-use crate::abi::exempt::{ANY, LEVELS};
+use crate::abi::exempt::{ANY, LEVELS, namespace};
 use crate::net::protocol;
 use crate::tables::Processes;
 
@@ -9,6 +9,9 @@ use crate::tables::Processes;
 const STREAM: u32 = 1;
 /// `SOCK_DGRAM`, likewise.
 const DATAGRAM: u32 = 2;
+
+/// `IPPROTO_MPTCP`.
+const MPTCP: u32 = 262;
 
 /// Whether calls by a socket of this type (`SOCK_*`) and IP protocol number are looked at: TCP and UDP,
 /// of the node itself or of pods if they are `included`. MPTCP and SCTP pass untouched.
@@ -28,12 +31,23 @@ pub fn is_ours(
     is_plain && (is_host || included())
 }
 
-/// Whether the process is in a cgroup that is exempt, or below one. A call of its own, for both
-/// families of a mapped address.
+/// Whether a socket of this type and IP protocol number is an MPTCP socket. It never names an address to
+/// the programs, but a TCP socket that carries it does; and it is asked for its peer.
+#[must_use]
+#[inline(always)]
+pub fn is_mptcp(kind: u32, ip_protocol: u32) -> bool {
+    kind == STREAM && ip_protocol == MPTCP
+}
+
+/// Whether the process is in a cgroup that is exempt, or below one, or its socket in such a network
+/// namespace. A call of its own, for both families of a mapped address.
 #[inline(never)]
-pub(super) fn is_exempt<T: Processes>(tables: &T) -> bool {
+pub(super) fn is_exempt<T: Processes>(tables: &T, netns: u64) -> bool {
     if !tables.exempts(ANY) {
         return false;
+    }
+    if tables.exempts(namespace(netns)) {
+        return true;
     }
     for level in 1..=LEVELS {
         match tables.ancestor_cgroup(level) {
@@ -54,7 +68,7 @@ mod tests {
     const RAW: u32 = 3;
     const ICMP: u32 = 1;
     const UDP_LITE: u32 = 136;
-    const MPTCP: u32 = 262;
+    const NETNS: u64 = 4096;
 
     #[test]
     fn mptcp_sctp_and_what_else_there_is_pass_untouched() {
@@ -78,6 +92,13 @@ mod tests {
     }
 
     #[test]
+    fn an_mptcp_socket_is_known_by_the_whole_of_its_protocol_number() {
+        assert!(is_mptcp(STREAM, MPTCP));
+        assert!(!is_mptcp(STREAM, protocol::TCP.into()));
+        assert!(!is_mptcp(DATAGRAM, MPTCP));
+    }
+
+    #[test]
     fn whether_pods_are_included_is_not_asked_for_the_node() {
         assert!(is_ours(STREAM, protocol::TCP.into(), true, || panic!("it is the node")));
     }
@@ -87,7 +108,16 @@ mod tests {
         let mut tables = MemoryTables::default();
         tables.cgroups.extend(cgroups);
         tables.exempt.extend(exempt);
-        assert_eq!(is_exempt(&tables), expected, "{exempt:?} {cgroups:?}");
+        assert_eq!(is_exempt(&tables, NETNS), expected, "{exempt:?} {cgroups:?}");
+    }
+
+    #[test]
+    fn a_namespace_is_exempt_whatever_the_cgroup_and_never_taken_for_one() {
+        check(&[ANY, namespace(NETNS)], &[5], true);
+        check(&[ANY, namespace(NETNS)], &[], true);
+        check(&[ANY, namespace(NETNS + 1)], &[5], false);
+        check(&[ANY, NETNS], &[5], false);
+        check(&[ANY, namespace(5)], &[5], false);
     }
 
     #[test]
