@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Uri;
+use globset::GlobSet;
 use lb_common::abi::settings::{echo, masquerade};
 use lb_common::decide::state::Timeouts;
 
@@ -62,6 +63,9 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is done at sockets.
     pub sockets: sockets::Settings,
+    /// The names of interfaces whose network namespaces are left to their packets, where the sockets of
+    /// pods are translated.
+    pub skip_interfaces: GlobSet,
     /// Whether connections of kube-proxy are left to it.
     pub takeover: Takeover,
     /// What becomes of sockets whose backend is gone.

@@ -79,7 +79,7 @@ pub(super) fn attach_sockets(config: &Config, attacher: &mut Attacher) {
     }
 }
 
-/// Keeps the table of exempt cgroups, where there can be any.
+/// Keeps the table of exempt cgroups and namespaces, where there can be any.
 pub(super) fn follow_exempt(
     config: &Config,
 ) -> anyhow::Result<Option<watch::Sender<exempt::Wanted>>> {
@@ -89,8 +89,10 @@ pub(super) fn follow_exempt(
     let table = Exempt::from_pins(&Pins::new(&config.bpffs).maps()).context("open the cgroups")?;
     // What is wrong with it was told when programs were to be attached there.
     let Ok(root) = sockets::root(&config.sockets) else { return Ok(None) };
+    let (netns_dir, interfaces) =
+        (config.terminate.netns_dir.clone(), config.skip_interfaces.clone());
     let (sender, wanted) = watch::channel(None);
-    tokio::spawn(exempt::run(root, table, wanted));
+    tokio::spawn(exempt::run(exempt::Places { root, netns_dir, interfaces }, table, wanted));
     Ok(Some(sender))
 }
 

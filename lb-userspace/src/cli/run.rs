@@ -200,6 +200,7 @@ pub(super) fn config(global: &Global, args: RunArgs) -> anyhow::Result<Config> {
         vip_echo: args.vip_echo,
         timeouts: args.timeouts.timeouts(),
         terminate: args.terminate.settings(args.drift_interval),
+        skip_interfaces: args.sockets.skip_interfaces()?,
         sockets: args.sockets.settings(),
         takeover: args.takeover,
         attach: args.attach,

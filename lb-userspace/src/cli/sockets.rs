@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
+use globset::{Glob, GlobSet};
 
 use crate::datapath::sockets::{Settings, SocketLb};
 
@@ -13,6 +15,10 @@ pub(super) struct SocketArgs {
     /// node (and pods with hostNetwork), all of them, or none
     #[arg(long, value_name = "WHOSE", default_value = "host")]
     socket_lb: SocketLb,
+    /// Leave network namespaces to their packets that have an interface with such a name, as those of
+    /// virtual machines do (`tap*`); to look takes `CAP_SYS_ADMIN` (with --socket-lb=all)
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
+    socket_lb_skip_interfaces: Vec<Glob>,
     /// The cgroup (v2) of those processes [default: the root of the hierarchy, as /proc/mounts has it]
     #[arg(long, value_name = "DIR")]
     cgroup_root: Option<PathBuf>,
@@ -23,6 +29,11 @@ pub(super) struct SocketArgs {
 }
 
 impl SocketArgs {
+    pub(super) fn skip_interfaces(&self) -> anyhow::Result<GlobSet> {
+        GlobSet::new(&self.socket_lb_skip_interfaces)
+            .context("read the names of interfaces to skip")
+    }
+
     pub(super) fn settings(self) -> Settings {
         Settings {
             whose: self.socket_lb,

@@ -11,7 +11,7 @@
 //! while no agent ran. Every few minutes it removes the entries of sockets that are closed, too.
 
 mod closed;
-mod namespaces;
+pub(crate) mod namespaces;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;

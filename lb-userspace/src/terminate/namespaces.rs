@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -36,28 +37,48 @@ fn tour<T>(
     mut wanted: BTreeMap<u64, T>,
     work: &impl Fn(T) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (mut seen, mut outcome) = (HashSet::new(), Ok(()));
-    for path in named(directory).chain(of_processes()) {
-        if wanted.is_empty() {
-            break;
+    let mut outcome = Ok(());
+    let entered = each(directory, |cookie| {
+        if let Some(one) = wanted.remove(&cookie) {
+            outcome = std::mem::replace(&mut outcome, Ok(())).and(work(one));
         }
+        if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    entered.and(outcome)
+}
+
+/// Enters every other namespace that can be found, each once, and hands its cookie to `visit` inside,
+/// until that has seen enough. The calling thread stays in the last one, and is of no other use.
+///
+/// `PermissionDenied` without `CAP_SYS_ADMIN`.
+pub(crate) fn each(
+    directory: &Path,
+    mut visit: impl FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut seen = HashSet::from([identity(Path::new("/proc/thread-self/ns/net"))?]);
+    for path in named(directory).chain(of_processes()) {
         // It may be gone by now, or not be ours to look at.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
-        if !seen.insert((metadata.dev(), metadata.ino())) {
+        let Ok(identity) = identity(&path) else { continue };
+        if !seen.insert(identity) {
             continue;
         }
         let Ok(file) = File::open(&path) else { continue };
         match enter(&file) {
             Ok(cookie) => {
-                if let Some(one) = wanted.remove(&cookie) {
-                    outcome = outcome.and(work(one));
+                if visit(cookie).is_break() {
+                    break;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(error) => tracing::debug!(path = %path.display(), %error, "no network namespace"),
         }
     }
-    outcome
+    Ok(())
+}
+
+/// What two paths to one namespace have in common.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Enters a namespace and returns its cookie.

@@ -1,4 +1,4 @@
-//! What is left alone where sockets are translated: pods that say so, and MPTCP.
+//! What is left alone where sockets are translated: pods that say so, virtual machines, and MPTCP.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cluster::{Cluster, PATIENCE, cluster_ips};
-use crate::sockets::wait_for_answer;
+use crate::sockets::{entries, wait_for_answer};
 
 /// `IPPROTO_MPTCP`.
 const IPPROTO_MPTCP: i32 = 262;
@@ -82,16 +82,49 @@ fn ask_by_mptcp(from: &Namespace, dst: SocketAddr) -> SocketAddr {
     peer
 }
 
-/// As with kube-proxy: translated as packets, and the socket's peer is what was dialled. Processes of
-/// the node have no such packets; they reach the Service too, but are told the backend's address.
+/// Those of pods are translated as packets, as with kube-proxy. Processes of the node have no such
+/// packets: the socket that carries theirs is translated. Whoever asks is told what was dialled.
 #[test]
-fn mptcp_sockets_of_pods_pass_untouched_and_those_of_the_node_get_there() {
+fn mptcp_sockets_reach_services_and_name_what_they_have_dialled() {
     let cluster = Cluster::with_flags(Topology::Routed, 1, &["--socket-lb=all"]);
-    for (dst, backend) in cluster_ips().into_iter().zip(cluster.servers[0].sockets()) {
+    let counts = || ["SOCKETS_V4", "SOCKETS_V6"].map(|map| entries(&cluster, map));
+    for dst in cluster_ips() {
         wait_for_answer(&cluster.node.ns, dst);
         let made = new(&cluster, || assert_eq!(ask_by_mptcp(&cluster.pod.ns, dst), dst));
-        assert_eq!(made, [0, 1], "{dst}");
-        let made = new(&cluster, || assert_eq!(ask_by_mptcp(&cluster.node.ns, dst), backend));
-        assert_eq!(made, [1, 0], "{dst}");
+        assert_eq!(made, [0, 1], "{dst} from the pod");
+        let made = new(&cluster, || assert_eq!(ask_by_mptcp(&cluster.node.ns, dst), dst));
+        assert_eq!(made, [1, 0], "{dst} from the node");
+        assert_eq!(counts(), [0; 2], "what is closed leaves nothing");
     }
+}
+
+#[test]
+fn an_mptcp_socket_that_dials_a_pod_itself_is_told_so() {
+    let cluster = Cluster::new(Topology::Routed, 1);
+    for dst in cluster.servers[0].sockets() {
+        assert_eq!(ask_by_mptcp(&cluster.node.ns, dst), dst);
+    }
+}
+
+/// The tap of a machine comes when the machine starts, a while after its pod.
+#[test]
+fn a_namespace_with_the_interface_of_a_machine_is_left_to_its_packets() {
+    let flags = ["--socket-lb=all", "--socket-lb-skip-interfaces=k6t-*,tap*"];
+    let cluster = Cluster::with_flags(Topology::Routed, 1, &flags);
+    let machine = cluster.node.pod("machine");
+    let (at_sockets, as_packets) = ([3, 0], [0, 3]);
+    let is = |expected: [u64; 2]| {
+        cluster_ips().into_iter().all(|dst| new(&cluster, || ask(&machine.ns, dst)) == expected)
+    };
+    for dst in cluster_ips() {
+        wait_for_answer(&machine.ns, dst);
+    }
+    assert!(is(at_sockets), "like all others");
+    machine.ns.ip("tuntap add tap0 mode tap");
+    wait_until("the machine is left alone", PATIENCE, || is(as_packets));
+    for dst in cluster_ips() {
+        assert_eq!(new(&cluster, || ask(&cluster.pod.ns, dst)), at_sockets, "the others are not");
+    }
+    machine.ns.ip("link delete tap0");
+    wait_until("the machine is gone", PATIENCE, || is(at_sockets));
 }

@@ -131,6 +131,12 @@ fn the_flags_of_sockets_reach_their_settings() {
     assert_eq!(config.sockets, sockets::Settings { whose, guard_node_ports: true, root });
     assert!(config.globals().all_sockets);
     assert!(!parse("--socket-lb host").unwrap().globals().all_sockets);
+    let skipped = parse("--socket-lb-skip-interfaces tap*,k6t-*").unwrap().skip_interfaces;
+    assert_eq!(
+        ["tap0", "k6t-eth0", "eth0"].map(|name| skipped.is_match(name)),
+        [true, true, false]
+    );
+    assert!(config.skip_interfaces.is_empty());
 }
 
 #[test]

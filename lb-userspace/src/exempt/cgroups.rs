@@ -1,72 +1,43 @@
-//! Which cgroups are left to their packets, where the sockets of pods are translated: those of the pods
-//! that say so (`waggle.dev/socket-lb: "off"`).
+//! From pods to the cgroups of their processes.
 //!
 //! A pod leads to its cgroup by its uid, which names a directory below the root of the hierarchy in a
 //! way that the kubelet keeps stable; its id is the inode, and the kernel knows it of every process
 //! that calls. Why not the network namespace, which the program sees too: to learn the cookie of one
-//! means to enter it (`CAP_SYS_ADMIN`, which the agent has not), and the namespace comes after the
-//! cgroup. Processes that somebody else sends into the pod's namespace (`nsenter`) are not exempt.
-//!
-//! The cgroup may come a moment after the pod; until it is found, it is looked for again and again.
+//! means to enter it (`CAP_SYS_ADMIN`, which the agent need not have), and the namespace comes after
+//! the cgroup. Processes that somebody else sends into the pod's namespace (`nsenter`) are not exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lb_common::abi::exempt::LEVELS;
-use tokio::sync::watch;
-use tokio::time::timeout;
 
-use crate::maps::kernel::Exempt;
-
-/// The pause before missing cgroups are looked for again: less than a container takes to start.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// The uids of the pods that are to be exempt; `None` while nobody knows.
-pub type Wanted = Option<BTreeSet<Arc<str>>>;
-
-/// Keeps `table` as `wanted` says until nobody says any more. Cgroups are looked for below `root`.
-pub async fn run(root: PathBuf, mut table: Exempt, mut wanted: watch::Receiver<Wanted>) {
-    let mut is_missing = false;
-    let mut told = None;
-    loop {
-        let changed = if is_missing {
-            timeout(PAUSE, wanted.changed()).await.unwrap_or(Ok(()))
-        } else {
-            wanted.changed().await
-        };
-        if changed.is_err() {
-            return;
-        }
-        let Some(uids) = wanted.borrow_and_update().clone() else { continue };
-        let found = if uids.is_empty() { BTreeMap::new() } else { pods(&root) };
-        let ids = uids.iter().filter_map(|uid| found.get(&**uid)).copied().collect();
-        is_missing = found_less(&uids, &found);
-        if told.as_ref() == Some(&ids) {
-            continue;
-        }
-        match table.set(&ids) {
-            Ok(()) => {
-                tracing::info!(
-                    pods = uids.len(),
-                    cgroups = ids.len(),
-                    "pods left to their packets"
-                );
-                told = Some(ids);
-            }
-            Err(error) => {
-                tracing::warn!("pods cannot be left to their packets, trying again: {error}");
-                is_missing = true;
-            }
-        }
-    }
+/// The cgroups of pods, as far as they were found. A pod that has one keeps it.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    root: PathBuf,
+    found: BTreeMap<Arc<str>, u64>,
 }
 
-fn found_less(uids: &BTreeSet<Arc<str>>, found: &BTreeMap<String, u64>) -> bool {
-    uids.iter().any(|uid| !found.contains_key(&**uid))
+impl Cgroups {
+    /// Those below `root`.
+    pub(super) fn below(root: PathBuf) -> Self {
+        Self { root, found: BTreeMap::new() }
+    }
+
+    /// The ids of the cgroups of these pods, and the pods that have none.
+    pub(super) fn of(&mut self, uids: &BTreeSet<Arc<str>>) -> (BTreeSet<u64>, BTreeSet<Arc<str>>) {
+        self.found.retain(|uid, _| uids.contains(uid));
+        if self.found.len() < uids.len() {
+            let all = pods(&self.root);
+            let id = |uid: &Arc<str>| Some((Arc::clone(uid), *all.get(&**uid)?));
+            self.found = uids.iter().filter_map(id).collect();
+        }
+        let missing = uids.iter().filter(|uid| !self.found.contains_key(*uid));
+        (self.found.values().copied().collect(), missing.cloned().collect())
+    }
 }
 
 /// The ids of the cgroups of all pods below `root`, by uid.
@@ -119,5 +90,24 @@ mod tests {
         let inode = |path: &str| fs::metadata(root.path().join(path)).unwrap().ino();
         let expected = paths.map(|(path, uid)| (uid.to_owned(), inode(path)));
         assert_eq!(pods(root.path()), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_cgroup_that_comes_later_is_found_then_and_forgotten_with_its_pod() {
+        let root = tempfile::tempdir().unwrap();
+        let uids = |uids: &[&str]| uids.iter().map(|&it| it.into()).collect::<BTreeSet<Arc<str>>>();
+        let make = |uid: &str| {
+            let path = root.path().join(format!("pod{uid}"));
+            fs::create_dir(&path).unwrap();
+            fs::metadata(&path).unwrap().ino()
+        };
+        let mut cgroups = Cgroups::below(root.path().to_owned());
+        let a = make("a");
+        assert_eq!(cgroups.of(&uids(&["a", "b"])), (BTreeSet::from([a]), uids(&["b"])));
+        let b = make("b");
+        assert_eq!(cgroups.of(&uids(&["a", "b"])), (BTreeSet::from([a, b]), uids(&[])));
+        assert_eq!(cgroups.of(&uids(&["b"])), (BTreeSet::from([b]), uids(&[])));
+        assert_eq!(cgroups.of(&uids(&[])), (BTreeSet::new(), uids(&[])));
+        assert_eq!(cgroups.found, BTreeMap::new());
     }
 }
