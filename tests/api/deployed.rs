@@ -17,8 +17,8 @@ fn file(path: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn granted() -> BTreeSet<Right> {
-    let manifest = file("manifests/waggle.yaml");
+fn granted(manifest: &str) -> BTreeSet<Right> {
+    let manifest = file(manifest);
     let role = manifest.split("\n---\n").find(|text| text.contains("\nkind: ClusterRole\n"));
     let role: ClusterRole = serde_saphyr::from_str(role.unwrap()).unwrap();
     let mut rights = BTreeSet::new();
@@ -58,15 +58,25 @@ fn needed(request: &str) -> Right {
     format!("{group}/{resource} {verb}")
 }
 
-#[test]
-fn the_cluster_role_grants_what_the_agent_asks_and_no_more() {
-    let world = World::with_web();
-    world.until_watching();
+#[track_caller]
+fn check(world: &World, watches: usize, manifest: &str) {
+    world.until_watches(watches);
     world.server().apply(&other("bad", 2).with("/spec/ports/0/port", 99_999));
     wait_until("there is an Event", PATIENCE, || !world.server().objects("events").is_empty());
     let requests = world.server().requests();
     let asked: BTreeSet<_> = requests.iter().map(|request| needed(request)).collect();
-    assert_eq!(asked, granted());
+    assert_eq!(asked, granted(manifest));
+}
+
+#[test]
+fn the_cluster_role_grants_what_the_agent_asks_and_no_more() {
+    check(&World::with_web(), 4, "manifests/waggle.yaml");
+}
+
+#[test]
+fn for_the_sockets_of_pods_it_grants_pods_as_well() {
+    let world = World::with_flags(&["--socket-lb=all"]);
+    check(&world, 5, "manifests/waggle-all-sockets.yaml");
 }
 
 #[test]

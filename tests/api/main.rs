@@ -18,6 +18,7 @@ mod refusals;
 mod rejections;
 mod restarts;
 mod server;
+mod sockets;
 mod trouble;
 mod view;
 mod watches;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::world::{PATIENCE, World, other, web, web_served_by};
 
 /// The warnings among the Events as `REASON kind namespace/name (uid): note`.
-fn events(world: &World) -> Vec<String> {
+pub(crate) fn events(world: &World) -> Vec<String> {
     let events = world.server().objects("events");
     events.iter().filter(|event| event["type"] == "Warning").map(shown).collect()
 }
@@ -23,7 +23,7 @@ fn shown(event: &Value) -> String {
     format!("{reason} {kind} {namespace}/{name} ({uid}): {note}")
 }
 
-fn uid(world: &World, service: &str) -> String {
+pub(crate) fn uid(world: &World, service: &str) -> String {
     let services = world.server().objects("services");
     let found = services.iter().find(|object| object["metadata"]["name"] == service).unwrap();
     found["metadata"]["uid"].as_str().unwrap().to_owned()

@@ -54,6 +54,11 @@ impl World {
         world
     }
 
+    /// As [`Self::new`], with more flags for the agent.
+    pub(crate) fn with_flags(flags: &[&str]) -> Self {
+        Self::build(|lab| Some(serve(lab)), flags)
+    }
+
     /// The API server is not up yet.
     pub(crate) fn without_server() -> Self {
         Self::with_server(|_| None)
@@ -65,6 +70,10 @@ impl World {
     }
 
     fn with_server(server: impl FnOnce(&Lab) -> Option<ApiServer>) -> Self {
+        Self::build(server, &[])
+    }
+
+    fn build(server: impl FnOnce(&Lab) -> Option<ApiServer>, flags: &[&str]) -> Self {
         let lab = Lab::new();
         let node = lab.node(Topology::Routed);
         let (bpffs, files) = (Bpffs::new(), temporary_directory("agent"));
@@ -74,7 +83,9 @@ impl World {
         }
         let kubeconfig = files.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig);
-        let agent = Agent::start(&node.ns, arguments(&node, &bpffs, kubeconfig));
+        let flags = flags.iter().map(OsString::from);
+        let agent =
+            Agent::start(&node.ns, arguments(&node, &bpffs, kubeconfig).into_iter().chain(flags));
         Self { agent, server, node, bpffs, lab, _files: files }
     }
 
@@ -175,7 +186,18 @@ impl World {
     /// Waits until all watches run: Services, EndpointSlices, Nodes, `ServiceCIDRs`.
     #[track_caller]
     pub(crate) fn until_watching(&self) {
-        wait_until("four watches run", PATIENCE, || self.server().watches() == 4);
+        self.until_watches(4);
+    }
+
+    /// Waits until so many watches run.
+    #[track_caller]
+    pub(crate) fn until_watches(&self, count: usize) {
+        wait_until(&format!("{count} watches run"), PATIENCE, || self.server().watches() == count);
+    }
+
+    /// Where the agent pins its maps.
+    pub(crate) fn pins(&self) -> Pins {
+        Pins::new(self.bpffs.path())
     }
 
     /// The lines of the agent's metrics that begin with `name`.

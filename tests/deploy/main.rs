@@ -66,6 +66,11 @@ fn the_manifests_have_only_fields_that_the_api_knows() {
 }
 
 #[test]
+fn the_manifests_for_the_sockets_of_pods_have_only_fields_that_the_api_knows() {
+    kinds("waggle-all-sockets.yaml", &PLAIN);
+}
+
+#[test]
 fn the_manifests_with_monitoring_have_only_fields_that_the_api_knows() {
     let monitoring = ["Service", "ServiceMonitor", "PrometheusRule", "ConfigMap"];
     kinds("waggle-with-monitoring.yaml", &[&PLAIN[..], &monitoring[..]].concat());

@@ -5,16 +5,20 @@
 //! capabilities. What a runtime adds on top, seccomp and `AppArmor`, is not here.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Volume, VolumeMount};
-use lb_tests::lab::{Agent, Bpffs, Lab, Node, Topology, agent_binary, temporary_directory};
+use lb_tests::lab::{
+    Agent, Bpffs, Lab, Node, Topology, agent_binary, temporary_directory, wait_until,
+};
 use lb_tests::objects::Manifests;
+use lb_tests::traffic::UdpClient;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, PATIENCE, Server, cluster_ips, node_object};
+use crate::cluster::{Cluster, PATIENCE, Server, cluster_ips, node_object, slices, web};
 
 /// The settings of the lab: where its Services are, which part of the cgroups is this node's, and small
 /// maps.
@@ -29,9 +33,9 @@ struct Pod {
 }
 
 impl Pod {
-    fn of_the_manifest() -> Self {
+    fn of(manifest: &str) -> Self {
         let (daemon_set, config_map): (DaemonSet, ConfigMap) =
-            (object("DaemonSet"), object("ConfigMap"));
+            (object(manifest, "DaemonSet"), object(manifest, "ConfigMap"));
         let pod = daemon_set.spec.unwrap().template.spec.unwrap();
         assert_eq!((pod.host_network, pod.containers.len()), (Some(true), 1));
         let config = config_map.data.unwrap().remove("config.yaml").unwrap();
@@ -62,9 +66,14 @@ impl Pod {
     }
 }
 
+/// The manifest with the chart's defaults.
+const DEFAULT: &str = "waggle.yaml";
+/// The one for an agent that translates the sockets of pods too.
+const ALL_SOCKETS: &str = "waggle-all-sockets.yaml";
+
 /// The only object of its kind in the manifest.
-fn object<T: DeserializeOwned>(kind: &str) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/manifests/waggle.yaml");
+fn object<T: DeserializeOwned>(manifest: &str, kind: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/manifests").join(manifest);
     let text = fs::read_to_string(path).unwrap();
     let document = text.split("\n---\n").find(|it| it.contains(&format!("\nkind: {kind}\n")));
     serde_saphyr::from_str(document.unwrap()).unwrap()
@@ -105,7 +114,8 @@ fn script(
     let mut bind = |source: &Path, target: &str, is_read_only: bool| {
         let (source, target) = (source.display(), target.trim_start_matches('/'));
         lines.push(format!("[ -e {target} ] || mkdir -p {target}"));
-        lines.push(format!("mount --bind {source} {target}"));
+        // With what is mounted below, as runtimes do it.
+        lines.push(format!("mount --rbind {source} {target}"));
         if is_read_only {
             lines.push(format!("mount -o remount,bind,ro {target}"));
         }
@@ -137,7 +147,7 @@ fn script(
 
 /// The usual world with the agent in a container, without one of its capabilities if there is one
 /// of this name.
-fn contained(without: &str) -> (Cluster, Pod, Files) {
+fn contained(manifest: &str, without: &str) -> (Cluster, Pod, Files) {
     let lab = Lab::new();
     let node = lab.node(Topology::Routed);
     let client = lab.client();
@@ -145,7 +155,7 @@ fn contained(without: &str) -> (Cluster, Pod, Files) {
     let pod = node.pod("client");
     let (manifests, bpffs) = (Manifests::new(), Bpffs::new());
     manifests.write("node.yaml", &[node_object(&node)]);
-    let described = Pod::of_the_manifest();
+    let described = Pod::of(manifest);
     let files = Files::new(&described);
     let script = script(&described, without, &files, &node, (&manifests, &bpffs));
     let arguments = ["--mount", "sh", "-c", script.as_str()];
@@ -162,21 +172,29 @@ fn status(agent: &Agent, key: &str) -> String {
     line.unwrap().trim().to_owned()
 }
 
-#[test]
-fn the_daemon_sets_capabilities_and_mounts_are_enough() {
-    let (mut cluster, pod, _files) = contained("");
-    cluster.wait_until_served();
+/// The agent has the capabilities of its pod, and no way to others.
+#[track_caller]
+fn assert_confined(agent: &Agent, pod: &Pod) {
     let number = |name: &String| match name.as_str() {
         "net_admin" => 12,
+        "sys_admin" => 21,
         "perfmon" => 38,
         "bpf" => 39,
         other => panic!("{other} is new here"),
     };
     let mask: u64 = pod.capabilities().iter().map(|name| 1 << number(name)).sum();
     for set in ["CapEff", "CapPrm", "CapBnd"] {
-        assert_eq!(status(&cluster.agent, set), format!("{mask:016x}"), "{set}");
+        assert_eq!(status(agent, set), format!("{mask:016x}"), "{set}");
     }
-    assert_eq!(status(&cluster.agent, "NoNewPrivs"), "1");
+    assert_eq!(status(agent, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn the_daemon_sets_capabilities_and_mounts_are_enough() {
+    let (mut cluster, pod, _files) = contained(DEFAULT, "");
+    cluster.wait_until_served();
+    assert_eq!(pod.capabilities(), ["bpf", "net_admin", "perfmon"]);
+    assert_confined(&cluster.agent, &pod);
     let reserved = cluster.node.ns.sysctl("net.ipv4.ip_local_reserved_ports");
     assert_eq!(reserved, "50000-60999", "what the agent reserves, through its mount of /proc/sys");
     cluster.agent.restart(&cluster.node.ns);
@@ -194,10 +212,50 @@ fn the_daemon_sets_capabilities_and_mounts_are_enough() {
 
 #[test]
 fn none_of_the_capabilities_can_be_left_out() {
-    for capability in Pod::of_the_manifest().capabilities() {
-        let (mut cluster, _pod, _files) = contained(&capability);
+    for capability in Pod::of(DEFAULT).capabilities() {
+        let (mut cluster, _pod, _files) = contained(DEFAULT, &capability);
         cluster.agent.wait_ended(PATIENCE);
         let printed = cluster.agent.printed();
         assert!(printed.contains("waggle: "), "without {capability}: {printed}");
     }
+}
+
+/// A socket of the pod that is connected to `web1` by UDP, which then leaves the Service to `web2`.
+fn hold_what_goes(cluster: &mut Cluster) -> UdpClient {
+    let dst = SocketAddr::new(cluster_ips()[0].ip(), 53);
+    let before = cluster.counter("new_socket");
+    let client = UdpClient::connect(&cluster.pod.ns, dst, None, PATIENCE).unwrap();
+    assert_eq!(client.ask().unwrap().name, "web1");
+    assert_eq!(cluster.counter("new_socket"), before + 1, "it is translated at the socket");
+    cluster.servers.push(Server::start(&cluster.node, "web2"));
+    let [v4, v6] = slices("default/web", &cluster.servers[1..]);
+    cluster.manifests.write("web.yaml", &[web().object(), v4.object(), v6.object()]);
+    client
+}
+
+#[test]
+fn for_the_sockets_of_pods_its_capabilities_and_mounts_are_enough_too() {
+    let (mut cluster, pod, _files) = contained(ALL_SOCKETS, "");
+    cluster.wait_until_served();
+    assert_eq!(pod.capabilities(), ["bpf", "net_admin", "perfmon", "sys_admin"]);
+    assert_confined(&cluster.agent, &pod);
+    let client = hold_what_goes(&mut cluster);
+    wait_until("the socket has ended", PATIENCE, || client.ask().is_err());
+    let printed = cluster.agent.printed();
+    assert!(!printed.contains("WARN") && !printed.contains("ERROR"), "{printed}");
+    cluster.agent.stop();
+    cluster.waggle(&["cleanup"]);
+}
+
+#[test]
+fn an_agent_that_may_not_enter_pods_says_what_that_costs() {
+    let (mut cluster, _pod, _files) = contained(ALL_SOCKETS, "sys_admin");
+    cluster.wait_until_served();
+    let client = hold_what_goes(&mut cluster);
+    let told = "sockets of pods that hold dead backends live on";
+    cluster.agent.wait_printed(told, PATIENCE);
+    assert!(cluster.agent.printed().contains("CAP_SYS_ADMIN"));
+    assert_eq!(client.ask().unwrap().name, "web1", "it lives on");
+    cluster.agent.stop();
+    cluster.waggle(&["cleanup"]);
 }

@@ -22,8 +22,9 @@ pub(crate) struct Args {
 }
 
 /// The files: name, values of the chart.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
     ("waggle.yaml", "{}"),
+    ("waggle-all-sockets.yaml", r#"{"config": {"socket-lb": "all"}}"#),
     (
         "waggle-with-monitoring.yaml",
         r#"{"metrics": {"expose": true, "serviceMonitor": {"enabled": true},

@@ -13,3 +13,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "waggle.directory" -}}
 {{ if .Values.kubeProxyConfigMap.name }}/var/lib/kube-proxy{{ else }}/etc/waggle{{ end }}
 {{- end }}
+
+{{- /* Not empty where sockets of pods are translated. */ -}}
+{{- define "waggle.allSockets" -}}
+{{ if eq (get .Values.config "socket-lb" | toString) "all" }}yes{{ end }}
+{{- end }}
+
+{{- /* Not empty where the agent enters the networks of pods. */ -}}
+{{- define "waggle.entersPods" -}}
+{{ if and (include "waggle.allSockets" .) .Values.enterPods }}yes{{ end }}
+{{- end }}

@@ -18,7 +18,7 @@ pub struct Resource {
 }
 
 /// All there are.
-pub static RESOURCES: [Resource; 5] = [
+pub static RESOURCES: [Resource; 6] = [
     Resource {
         api_version: "v1",
         kind: "Service",
@@ -32,6 +32,13 @@ pub static RESOURCES: [Resource; 5] = [
         plural: "endpointslices",
         namespaced: true,
         fields: &[],
+    },
+    Resource {
+        api_version: "v1",
+        kind: "Pod",
+        plural: "pods",
+        namespaced: true,
+        fields: &["spec.nodeName"],
     },
     Resource { api_version: "v1", kind: "Node", plural: "nodes", namespaced: false, fields: &[] },
     Resource {
