@@ -1,5 +1,6 @@
 //! Objects as manifests, and what becomes of them: §1 and §2 of `kube-proxy-behaviour.md`.
 
+mod pod;
 mod service;
 
 use std::fmt::Debug;
