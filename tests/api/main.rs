@@ -10,6 +10,7 @@
 
 mod burst;
 mod changes;
+mod check;
 mod deployed;
 mod health;
 mod kinds;

@@ -5,17 +5,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
+use clap::Args;
 use serde::Serialize;
+use tokio::time::timeout;
 
-use super::Global;
 use super::output::{self, Format};
+use super::{Global, runtime};
 use crate::datapath::attach::supports_tcx;
 use crate::datapath::{bpffs, cgroup};
-use crate::kube_proxy::{self, Leftovers};
+use crate::kube_proxy::{self, Leftovers, daemon_set};
+use crate::sources::kube::client;
+use crate::sources::watches::Watches;
 
 pub(super) const HELP: &str = "\
 Exits with 1 if a row says `fail`. A `warn` leaves something out, or asks for a decision.";
+
+/// Flags of `waggle check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also look for kube-proxy's `DaemonSet` in the cluster that this file names
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// How long the API server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The oldest kernel on which the programs are known to load.
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
@@ -54,9 +72,9 @@ impl Row {
     }
 }
 
-pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+pub(super) fn run(global: &Global, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let rows = [
+    let mut rows = vec![
         kernel(read("/proc/sys/kernel/osrelease").trim()),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         capabilities(&read("/proc/self/status")),
@@ -66,6 +84,9 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
         process(&running("kube-proxy")),
         leftovers(Leftovers::find(), kube_proxy::has_legacy_rules()),
     ];
+    if let Some(kubeconfig) = &args.kubeconfig {
+        rows.push(wanted(runtime()?.block_on(nodes(kubeconfig))));
+    }
     match global.output {
         Format::Json => output::json(&rows)?,
         Format::Table => output::text(&table(&rows))?,
@@ -211,6 +232,31 @@ fn summary(found: &Leftovers) -> String {
     there.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
+/// On how many nodes the cluster wants kube-proxy.
+async fn nodes(kubeconfig: &Path) -> anyhow::Result<Option<i32>> {
+    let client = client(Some(kubeconfig), None, None, Arc::new(drop), &Watches::default()).await?;
+    let asked = timeout(PATIENCE, daemon_set::nodes(client)).await;
+    asked.context("the API server does not answer")?
+}
+
+/// Whether the cluster brings kube-proxy back to this node and others.
+fn wanted(nodes: anyhow::Result<Option<i32>>) -> Row {
+    const CHECK: &str = "kube-proxy DaemonSet";
+    match nodes {
+        Err(error) => {
+            let advice = "give --kubeconfig a file that may read DaemonSets in kube-system";
+            Row::warn(CHECK, format!("unknown: {error:#}"), advice)
+        }
+        Ok(None) => Row::ok(CHECK, "none"),
+        Ok(Some(0)) => Row::ok(CHECK, "nodes: 0"),
+        Ok(Some(nodes)) => {
+            let advice = "when the agent runs there, take it from the nodes by a nodeSelector; \
+                          at last: kubectl -n kube-system delete daemonset kube-proxy";
+            Row::warn(CHECK, format!("nodes: {nodes}"), advice)
+        }
+    }
+}
+
 fn running(name: &str) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
@@ -283,6 +329,14 @@ mod tests {
         let all = "2 IP sets, 1 interface kube-ipvs0";
         check(&leftovers(found(&["a", "b"], true), true), Status::Warn, all);
         check(&leftovers(Err(anyhow::anyhow!("no")), false), Status::Warn, "unknown: no");
+    }
+
+    #[test]
+    fn kube_proxy_is_wanted_where_its_daemon_set_has_nodes() {
+        check(&wanted(Ok(None)), Status::Ok, "none");
+        check(&wanted(Ok(Some(0))), Status::Ok, "nodes: 0");
+        check(&wanted(Ok(Some(3))), Status::Warn, "nodes: 3");
+        check(&wanted(Err(anyhow::anyhow!("no"))), Status::Warn, "unknown: no");
     }
 
     #[test]

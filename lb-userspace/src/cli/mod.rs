@@ -28,6 +28,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 pub use backends::BackendsArgs;
+pub use check::CheckArgs;
 pub use explain::ExplainArgs;
 pub use inspect::FlowsArgs;
 pub use migrate::MigrateArgs;
@@ -79,7 +80,7 @@ enum Command {
     Run(Box<RunArgs>),
     /// Tell whether this node is ready for the agent
     #[command(after_help = check::HELP)]
-    Check,
+    Check(CheckArgs),
     /// Take down everything the agent has attached and pinned
     #[command(after_help = cleanup::HELP)]
     Cleanup,
@@ -113,7 +114,7 @@ impl Cli {
         let Self { global, command, ignored } = self;
         match command {
             Command::Run(args) => run::run(&global, *args, &ignored),
-            Command::Check => check::run(&global),
+            Command::Check(args) => check::run(&global, &args),
             Command::Cleanup => cleanup::run(&global),
             Command::Migrate(args) => migrate::run(&global, &args),
             Command::Status(args) => status::run(&global, &args),

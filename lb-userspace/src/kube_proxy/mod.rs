@@ -4,8 +4,11 @@
 //! kube-proxy's nftables tables and iptables over `nf_tables`, which all distributions of today use. What
 //! it cannot look into, the tables of iptables-legacy and of IPVS, it only tells.
 //!
+//! [`daemon_set`] alone asks the cluster.
+//!
 //! Nothing else is touched. What `kube-proxy --cleanup` keeps, the kubelet's chains, stays as well.
 
+pub mod daemon_set;
 pub mod names;
 mod netlink;
 mod nft;

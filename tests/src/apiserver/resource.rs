@@ -55,6 +55,13 @@ pub static RESOURCES: [Resource; 6] = [
         namespaced: true,
         fields: &[],
     },
+    Resource {
+        api_version: "apps/v1",
+        kind: "DaemonSet",
+        plural: "daemonsets",
+        namespaced: true,
+        fields: &[],
+    },
 ];
 
 impl Resource {
