@@ -12,6 +12,7 @@ mod burst;
 mod changes;
 mod check;
 mod deployed;
+mod finding;
 mod health;
 mod kinds;
 mod random;

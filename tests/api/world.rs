@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lb_tests::apiserver::{ApiServer, Trouble};
@@ -24,6 +24,10 @@ use crate::view::{ids, view};
 /// How long anything may take before a test gives up: the pause between two tries of a watch grows
 /// to half a minute.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Where the API server is by its own Service.
+pub(crate) const IN_CLUSTER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), 443);
 
 /// The world that the agent's tests start from. Fields are dropped in their order: the agent goes
 /// before the namespaces it is in.
@@ -69,11 +73,32 @@ impl World {
         Self::with_server(|lab| Some(other.server().also_in(&lab.router, address())))
     }
 
+    /// As [`Self::new`], with the agent in a Pod, whose environment has the API server at
+    /// [`IN_CLUSTER`]; `kubeconfig` in its working directory says where it is.
+    pub(crate) fn in_a_pod(flags: &[&str]) -> Self {
+        let start = |node: &Node, bpffs: &Bpffs, files: &Path| {
+            let script = pod_script(node, bpffs, files, flags);
+            Agent::start_program(&node.ns, "unshare", ["--mount", "sh", "-c", &script])
+        };
+        Self::start(|lab| Some(serve(lab)), start)
+    }
+
     fn with_server(server: impl FnOnce(&Lab) -> Option<ApiServer>) -> Self {
         Self::build(server, &[])
     }
 
     fn build(server: impl FnOnce(&Lab) -> Option<ApiServer>, flags: &[&str]) -> Self {
+        Self::start(server, |node, bpffs, files| {
+            let source = ["--kubeconfig".into(), files.join("kubeconfig").into()];
+            let flags = source.into_iter().chain(flags.iter().map(OsString::from));
+            Agent::start(&node.ns, arguments(flags, node, bpffs))
+        })
+    }
+
+    fn start(
+        server: impl FnOnce(&Lab) -> Option<ApiServer>,
+        agent: impl FnOnce(&Node, &Bpffs, &Path) -> Agent,
+    ) -> Self {
         let lab = Lab::new();
         let node = lab.node(Topology::Routed);
         let (bpffs, files) = (Bpffs::new(), temporary_directory("agent"));
@@ -81,11 +106,8 @@ impl World {
         if let Some(server) = &server {
             server.apply(&objects::Node::from(&node));
         }
-        let kubeconfig = files.path().join("kubeconfig");
-        write_kubeconfig(&kubeconfig);
-        let flags = flags.iter().map(OsString::from);
-        let agent =
-            Agent::start(&node.ns, arguments(&node, &bpffs, kubeconfig).into_iter().chain(flags));
+        write_kubeconfig(&files.path().join("kubeconfig"));
+        let agent = agent(&node, &bpffs, files.path());
         Self { agent, server, node, bpffs, lab, _files: files }
     }
 
@@ -264,7 +286,8 @@ fn lines(text: &str) -> String {
     lines.join("\n")
 }
 
-fn address() -> SocketAddr {
+/// Where the API server is.
+pub(crate) fn address() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(ROUTER_V4), 6443)
 }
 
@@ -287,8 +310,14 @@ current-context: lab
     std::fs::write(path, text).unwrap();
 }
 
-fn arguments(node: &Node, bpffs: &Bpffs, kubeconfig: PathBuf) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["run".into(), "--kubeconfig".into(), kubeconfig.into()];
+/// `run` with these flags and those of every agent here.
+fn arguments(
+    flags: impl IntoIterator<Item = OsString>,
+    node: &Node,
+    bpffs: &Bpffs,
+) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["run".into()];
+    arguments.extend(flags);
     arguments.extend(["--node-name".into(), node.name.clone().into()]);
     arguments.extend(["--bpffs".into(), bpffs.path().as_os_str().to_owned()]);
     // Small maps: they are made, dumped and unmade many times.
@@ -296,4 +325,27 @@ fn arguments(node: &Node, bpffs: &Bpffs, kubeconfig: PathBuf) -> Vec<OsString> {
         ["--max-services=256", "--max-slots=1024", "--max-backends=256", "--max-flows=1024"];
     arguments.extend(sizes.map(OsString::from));
     arguments
+}
+
+/// A shell's way into a Pod with a service account, where the agent is started in `files`.
+fn pod_script(node: &Node, bpffs: &Bpffs, files: &Path, flags: &[&str]) -> String {
+    let cgroup = node.ns.cgroup().expect("a node has a cgroup").path().display();
+    let flags = flags.iter().map(OsString::from).chain(["--cgroup-root".into()]);
+    let arguments = arguments(flags.chain([cgroup.to_string().into()]), node, bpffs);
+    let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
+    let (agent, account) = (lab::agent_binary(), "/run/secrets/kubernetes.io/serviceaccount");
+    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/api/ca.crt");
+    format!(
+        "mount -t tmpfs tmpfs /run
+         mkdir -p {account}; cd {account}
+         printf lab > token; printf default > namespace; cp {ca} ca.crt
+         cd {}
+         export KUBERNETES_SERVICE_HOST={} KUBERNETES_SERVICE_PORT={} HOME=/nonexistent
+         exec {} {}",
+        files.display(),
+        IN_CLUSTER.ip(),
+        IN_CLUSTER.port(),
+        agent.display(),
+        arguments.join(" "),
+    )
 }
