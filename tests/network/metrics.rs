@@ -269,6 +269,27 @@ fn what_a_service_has_carried_is_what_its_flows_have_counted() {
     check_carried(&cluster);
 }
 
+#[test]
+fn what_flows_carried_stays_when_the_agent_removes_them() {
+    let flags = ["--conntrack-udp-timeout=1s", "--conntrack-udp-timeout-stream=1s"];
+    let mut cluster = Cluster::with_flags(Topology::Routed, 1, &flags);
+    let [mut dst, _] = cluster_ips();
+    dst.set_port(53);
+    for _ in 0..5 {
+        let client = UdpClient::open(&cluster.pod.ns, dst, None, PATIENCE).unwrap();
+        client.ask().expect("an answer");
+    }
+    let has_gone = |metrics: &Metrics| {
+        let found = FIGURES.map(|what| carried(metrics, what, "UDP", "IPv4"));
+        let [active, flows, packets, bytes] = found.map(Option::unwrap_or_default);
+        let is_right = (active, flows, packets) == (0, 5, 10) && bytes > 10 * 28;
+        if is_right { Ok(()) } else { Err(format!("{found:?}")) }
+    };
+    wait_for("the flows have gone, their figures have not", WALK, || has_gone(&scrape(&cluster)));
+    cluster.agent.restart(&cluster.node.ns);
+    wait_for("a new agent knows of them", WALK, || has_gone(&try_scrape(&cluster).ok_or("none")?));
+}
+
 /// Waits until the figures are those of the maps: per service, what is over and what its entries count.
 #[track_caller]
 fn check_carried(cluster: &Cluster) {

@@ -1,5 +1,6 @@
 //! The same writes to maps in the kernel and in memory. Needs root: it creates maps.
 
+mod carried;
 mod flows;
 mod sockets;
 

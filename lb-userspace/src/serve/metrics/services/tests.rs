@@ -98,9 +98,11 @@ fn a_service_of_the_other_family_is_left_to_its_own_walk() {
     let v6 = |id| find(id).map(|(name, _)| (name, AddressFamily::V6));
     services.walked(&walk(&[(1, over(1, 5), NONE, NONE)]), v6);
     assert!(shown(&services).is_empty());
-    let walk = Walk { family: AddressFamily::V6, ..walk(&[(1, over(1, 5), NONE, NONE)]) };
-    services.walked(&walk, v6);
-    assert_eq!(shown(&services), ["web1:http 0 1 5"]);
+    let its_own = walk(&[(1, over(1, 5), traffic(1, 3), NONE)]);
+    services.walked(&Walk { family: AddressFamily::V6, ..its_own }, v6);
+    assert_eq!(shown(&services), ["web1:http 1 1 8"]);
+    services.walked(&walk(&[(1, over(1, 5), NONE, NONE)]), v6);
+    assert_eq!(shown(&services), ["web1:http 1 1 8"]);
 }
 
 #[test]
