@@ -1,8 +1,9 @@
 //! Everything at once: agents are killed, upgraded and cut off from the API server while endpoints
 //! come and go, and nobody who talks through a Service notices.
 //!
-//! With `WAGGLE_CHAOS=full` for minutes, else shortened.
+//! With `WAGGLE_CHAOS=full` (`cargo xtask test network --chaos`) for minutes, else shortened.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use lb_tests::apiserver::{ApiServer, Trouble};
 use lb_tests::lab::{
     Agent, Bpffs, Lab, Namespace, Node, ROUTER_V4, Topology, agent_binary, let_pass,
-    temporary_directory, wait_until,
+    temporary_directory, wait_for, wait_until,
 };
 use lb_tests::objects::{Protocol, service};
 use lb_tests::traffic::{Connection, UdpClient, http_get};
@@ -79,6 +80,8 @@ const NOISE: u32 = 200;
 
 /// Who answers for `default/web`.
 const OURS: [&str; 2] = ["web1", "web2"];
+/// Answers in a row by which one of two is missed once in a million times.
+const ENOUGH: usize = 20;
 /// Connections that each of the askers holds.
 const LONG: usize = 25;
 
@@ -185,6 +188,19 @@ impl World {
             self.server.apply(&slice.object());
         }
     }
+
+    /// Waits until nobody else answers: the agents have followed to the end.
+    fn wait_for_only(&self, name: &str) {
+        for (from, dst) in self.asking() {
+            wait_for(&format!("only {name} answers at {dst}"), 3 * PATIENCE, || {
+                let names: Result<BTreeSet<_>, _> = (0..ENOUGH)
+                    .map(|_| http_get(from, dst, None, PATIENCE).map(|answer| answer.name))
+                    .collect();
+                let names = names.map_err(|error| error.to_string())?;
+                if names.iter().eq([name]) { Ok(()) } else { Err(format!("{names:?} answer")) }
+            });
+        }
+    }
 }
 
 fn start_agent(node: &Node, server: &ApiServer, bpffs: &Bpffs, program: PathBuf) -> Agent {
@@ -216,23 +232,46 @@ fn other_build(directory: &tempfile::TempDir) -> PathBuf {
     path
 }
 
-/// Agents die, are replaced and lose the API server; returns when all have recovered.
-fn disturb(world: &World, agents: &mut [Agent; 2], plan: Plan, changed: &AtomicU32) {
-    let directory = temporary_directory("upgrade");
-    let builds = [other_build(&directory), agent_binary()];
+/// Something that happens to the cluster while everybody talks. All has recovered when it returns.
+type Disturbance = (&'static str, fn(&World, &mut [Agent; 2], Plan));
+
+/// All of them, in their order.
+const DISTURBANCES: [Disturbance; 3] = [
+    ("agents are killed", kill_agents),
+    ("agents are replaced by another build", upgrade_agents),
+    ("the API server is away", cut_off),
+];
+
+fn kill_agents(world: &World, agents: &mut [Agent; 2], plan: Plan) {
     for kill in 0..plan.kills {
         agents[kill % 2].kill();
         agents[kill % 2] = world.start_agent(kill % 2, agent_binary());
     }
+}
+
+fn upgrade_agents(world: &World, agents: &mut [Agent; 2], plan: Plan) {
+    let directory = temporary_directory("upgrade");
+    let builds = [other_build(&directory), agent_binary()];
     for upgrade in 0..plan.upgrades {
         let at = upgrade % 2;
         assert!(agents[at].stop().success());
         agents[at] = world.start_agent(at, builds[(upgrade / 2) % 2].clone());
     }
+}
+
+fn cut_off(world: &World, _: &mut [Agent; 2], plan: Plan) {
     world.server.trouble(Trouble::Status(503));
     world.server.disconnect_watches();
     let_pass(plan.outage);
     world.server.trouble(Trouble::None);
+}
+
+/// Lets everything happen, and goes on until the endpoints have changed often enough.
+fn disturb(world: &World, agents: &mut [Agent; 2], plan: Plan, changed: &AtomicU32) {
+    for (what, happen) in DISTURBANCES {
+        eprintln!("{what} …");
+        happen(world, agents, plan);
+    }
     let all = || changed.load(Ordering::Relaxed) as usize >= plan.changes;
     wait_until("all endpoints have changed", 60 * PATIENCE, all);
 }
@@ -283,4 +322,8 @@ fn nobody_notices_kills_upgrades_outages_and_a_thousand_changes() {
     }
     let (calm, wild) = (calm.lost_in_a_million(), wild.lost_in_a_million());
     assert!(wild <= calm + NOISE, "{wild} datagrams of a million are lost, {calm} undisturbed");
+    for (change, name) in [(1, OURS[0]), (3, OURS[1])] {
+        world.change(change);
+        world.wait_for_only(name);
+    }
 }

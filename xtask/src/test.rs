@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long)]
     soak: bool,
 
+    /// In the layer network, kill, upgrade and cut off agents for minutes instead of seconds.
+    #[arg(long)]
+    chaos: bool,
+
     /// The layers, in any order [default: all].
     #[arg(value_name = "LAYER", value_parser = PossibleValuesParser::new(LAYERS.map(|l| l.name)))]
     layers: Vec<String>,
@@ -136,6 +140,9 @@ fn test_command(layer: &Layer, args: &Args, workspace: &Workspace, agent: &Path)
     command.arg("--").args(&args.passed_on).env("WAGGLE_BIN", agent);
     if args.soak {
         command.env("WAGGLE_SOAK", "1");
+    }
+    if args.chaos {
+        command.env("WAGGLE_CHAOS", "full");
     }
     command
 }
