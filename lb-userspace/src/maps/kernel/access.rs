@@ -3,9 +3,10 @@
 use std::io;
 
 use aya::Pod;
-use aya::maps::{Map, MapData};
+use aya::maps::{IterableMap, Map, MapData};
 use nix::libc;
 
+use super::super::batch::Batches;
 use super::super::mmap::MappedArray;
 use crate::maps::MapError;
 
@@ -39,6 +40,21 @@ where
     let capacity = data.info().map_err(refused(name))?.max_entries();
     let map = Map::from_map_data(data).and_then(M::try_from).map_err(refused(name))?;
     Ok((map, capacity))
+}
+
+/// Hands every entry of the hash map called `name` to `take`, hundreds by one system call. Of entries
+/// that come or go meanwhile some may be missed; none is met twice.
+pub(super) fn each<K: Pod, V: Pod>(
+    map: &impl IterableMap<K, V>,
+    name: &'static str,
+    mut take: impl FnMut(K, V),
+) -> Result<(), MapError> {
+    let kernel = |source| MapError::Kernel { map: name, source };
+    let mut batches = Batches::new(map.map()).map_err(kernel)?;
+    while let Some(entries) = batches.next().map_err(kernel)? {
+        entries.into_iter().for_each(|(key, value)| take(key, value));
+    }
+    Ok(())
 }
 
 pub(crate) fn absent_is_fine(

@@ -20,7 +20,7 @@ use lb_common::net::{Address, Port};
 
 use super::super::dump::{FlowRow, SocketRow};
 use super::super::mmap::MappedArray;
-use super::access::{Open, absent_is_fine, invalid, mapped, refused, refused_at, sized};
+use super::access::{Open, absent_is_fine, each, invalid, mapped, refused_at, sized};
 use super::prefixes::PrefixMaps;
 use crate::maps::{
     BackendEntry, BackendId, FrontendEntry, MapError, Snapshot, backends_map, flows_map,
@@ -126,12 +126,10 @@ where
     }
 
     pub(super) fn read_into(&self, snapshot: &mut Snapshot) -> Result<(), MapError> {
-        for item in &self.frontends {
-            let (key, value) = item.map_err(refused(frontends_map(A::FAMILY)))?;
-            if let Some(address) = frontend_address(&key) {
-                snapshot.frontends.insert(address, from_frontend(value));
-            }
-        }
+        each(&self.frontends, frontends_map(A::FAMILY), |key, value| {
+            let address = frontend_address(&key);
+            snapshot.frontends.extend(address.map(|address| (address, from_frontend(value))));
+        })?;
         for id in 1..self.backends.capacity() {
             let Some(value) = self.backends.load(id) else { break };
             if value.flags & backend::flags::IN_USE != 0 {
@@ -143,24 +141,16 @@ where
         self.prefixes.read_into(snapshot)
     }
 
-    /// A key that is evicted while it is the last one read sends the reading back to the start:
-    /// hence the set, and the end after two rounds.
     pub(super) fn flows(&self) -> Result<Vec<FlowRow>, MapError> {
         let mut flows = BTreeMap::new();
-        for item in self.flows.iter().take(2 * self.flow_capacity as usize) {
-            let (key, flow) = item.map_err(refused(flows_map(A::FAMILY)))?;
-            flows.insert(key, flow);
-        }
+        each(&self.flows, flows_map(A::FAMILY), |key, flow| flows.extend([(key, flow)]))?;
         Ok(flows.iter().map(|(key, flow)| FlowRow::new(key, flow)).collect())
     }
 
-    /// As [`flows`](Self::flows).
     pub(super) fn sockets(&self) -> Result<Vec<SocketRow>, MapError> {
         let mut sockets = BTreeMap::new();
-        for item in self.sockets.iter().take(2 * self.socket_capacity as usize) {
-            let (key, socket) = item.map_err(refused(sockets_map(A::FAMILY)))?;
-            sockets.insert(key, socket);
-        }
+        let take = |key, socket| sockets.extend([(key, socket)]);
+        each(&self.sockets, sockets_map(A::FAMILY), take)?;
         Ok(sockets.iter().map(|(key, socket)| SocketRow::new(key, socket)).collect())
     }
 }

@@ -40,7 +40,7 @@ use lb_common::abi::name::ServiceName;
 use lb_common::abi::service::{self, Service, Slot};
 use lb_common::net::{Addr4, Addr6, Family};
 
-use self::access::{IF_ABSENT, absent_is_fine, invalid, mapped, refused, refused_at, sized, typed};
+use self::access::{IF_ABSENT, absent_is_fine, each, invalid, mapped, refused_at, sized, typed};
 use self::family::FamilyMaps;
 use super::dump::{CarriedRow, CounterRow, FlowRow, SocketRow};
 use super::mmap::MappedArray;
@@ -230,16 +230,13 @@ impl ReadBack for KernelMaps {
                 snapshot.services.insert(id, ServiceState::read(entry, slot));
             }
         }
-        for item in &self.names {
-            let (id, value) = item.map_err(refused(map::SERVICE_NAMES))?;
-            if let Some((name, family)) = value.parse() {
-                snapshot.names.insert(id, (name.to_owned(), family));
-            }
-        }
-        for item in &self.interfaces {
-            let (index, value) = item.map_err(refused(map::INTERFACES))?;
+        each(&self.names, map::SERVICE_NAMES, |id, value| {
+            let name = value.parse();
+            snapshot.names.extend(name.map(|(name, family)| (id, (name.to_owned(), family))));
+        })?;
+        each(&self.interfaces, map::INTERFACES, |index, value| {
             snapshot.interfaces.insert(index, from_interface(&value));
-        }
+        })?;
         Ok(snapshot)
     }
 }

@@ -14,7 +14,7 @@ use lb_common::abi::prefix::{Ranged, client};
 use lb_common::net::Address;
 
 use super::super::mmap::MappedArray;
-use super::access::{Open, absent_is_fine, invalid, mapped, refused, refused_at, sized};
+use super::access::{Open, absent_is_fine, each, invalid, mapped, refused, refused_at, sized};
 use crate::maps::{
     AddressEntry, MapError, ServiceId, Snapshot, addresses_map, clients_map, service_cidrs_map,
     source_ranges_map,
@@ -117,11 +117,10 @@ where
     }
 
     pub(super) fn read_into(&self, snapshot: &mut Snapshot) -> Result<(), MapError> {
-        for item in &self.addresses {
-            let (addr, at) = item.map_err(refused(addresses_map(A::FAMILY)))?;
+        each(&self.addresses, addresses_map(A::FAMILY), |addr, at| {
             let closed = at & address::flags::CLOSED != 0;
             snapshot.addresses.insert(addr.to_ip(), AddressEntry { closed });
-        }
+        })?;
         for key in self.ranges.keys() {
             let key = key.map_err(refused(source_ranges_map(A::FAMILY)))?;
             let Ranged { service, addr } = key.data();
