@@ -111,7 +111,7 @@ impl<M: Maps + ReadBack> Reconciler<M> {
         if !matches!(self.stage, Stage::Steady) {
             return Ok(Drift::new());
         }
-        let drift = self.tables.compare(&self.maps.snapshot()?);
+        let drift = self.tables.compare(self.maps.snapshot()?);
         if !drift.is_empty() {
             self.planner.forget_surroundings();
             self.plan_all();

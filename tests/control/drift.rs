@@ -36,7 +36,7 @@ fn world() -> World<Fake> {
 
 fn compare(world: &mut World<Fake>) -> Drift {
     let found = world.maps.snapshot().expect("maps that can be read");
-    world.tables.compare(&found)
+    world.tables.compare(found)
 }
 
 /// What `damage` did is counted as `expected`, and undone.

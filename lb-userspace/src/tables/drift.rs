@@ -4,7 +4,7 @@
 //! placing every plan once more and [`Tables::prune`] put the maps right. Ids stay what they are
 //! known to be, whatever the maps say.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::map;
 use lb_common::net::Family;
@@ -19,33 +19,29 @@ use crate::plan::{BackendState, ServiceKey};
 pub type Drift = BTreeMap<&'static str, u64>;
 
 impl Tables {
-    /// Compares with `found`, which must be what the maps hold now.
-    pub fn compare(&mut self, found: &Snapshot) -> Drift {
+    /// Compares with `found`, which must be what the maps hold now. What somebody owns is taken out of
+    /// it on the way, so that nobody's is left.
+    pub fn compare(&mut self, mut found: Snapshot) -> Drift {
         let mut drift = Drift::new();
         for (key, written) in &mut self.services {
-            written.compare(key, found, &mut drift);
+            written.compare(key, &mut found, &mut drift);
         }
         for family in [Family::V4, Family::V6] {
-            self.frontends[family].compare(family, found, &mut drift);
+            self.frontends[family].compare(family, &found, &mut drift);
         }
-        self.around.compare(found, &mut drift);
-        self.bury_services(found, &mut drift);
-        self.bury_backends(found, &mut drift);
-        self.take_in_ranges(found, &mut drift);
+        self.around.compare(&found, &mut drift);
+        self.bury_services(&found, &mut drift);
+        self.bury_backends(&found, &mut drift);
+        self.take_in_ranges(&found, &mut drift);
         self.sort_debris();
         drift
     }
 
     fn bury_services(&mut self, found: &Snapshot, drift: &mut Drift) {
-        let owned: HashSet<_> = self.services.values().map(|written| written.id).collect();
-        note(drift, map::SERVICES, found.services.keys().filter(|id| !owned.contains(id)).count());
-        note(
-            drift,
-            map::SERVICE_NAMES,
-            found.names.keys().filter(|id| !owned.contains(id)).count(),
-        );
-        let strangers: HashSet<_> = found.services.keys().chain(found.names.keys()).collect();
-        for id in strangers.into_iter().filter(|id| !owned.contains(id)) {
+        note(drift, map::SERVICES, found.services.len());
+        note(drift, map::SERVICE_NAMES, found.names.len());
+        let strangers: BTreeSet<_> = found.services.keys().chain(found.names.keys()).collect();
+        for id in strangers {
             let is_free = self.service_ids.reserve(*id);
             let frees = if is_free { Frees::Service(*id) } else { Frees::Nothing };
             self.bury_service(*id, frees, found);
@@ -53,11 +49,7 @@ impl Tables {
     }
 
     fn bury_backends(&mut self, found: &Snapshot, drift: &mut Drift) {
-        let members = self.services.iter().flat_map(|(key, written)| {
-            written.members.iter().map(|member| (key.family, member.id))
-        });
-        let owned: HashSet<_> = members.collect();
-        for (&(family, id), entry) in found.backends.iter().filter(|(id, _)| !owned.contains(id)) {
+        for (&(family, id), entry) in &found.backends {
             let is_free = self.backend_ids[family].reserve_again(id, entry.generation);
             let frees = if is_free { Frees::Backend(family, id) } else { Frees::Nothing };
             self.debris.push(Debris { write: Write::FreeBackend(family, id), frees });
@@ -67,12 +59,14 @@ impl Tables {
 
     /// Source ranges that are too much go with the next plan of their service, or as debris.
     fn take_in_ranges(&mut self, found: &Snapshot, drift: &mut Drift) {
+        if found.source_ranges.is_empty() {
+            return;
+        }
         let services = self.services.values_mut().map(|written| (written.id, written));
         let mut services: BTreeMap<_, _> = services.collect();
         for &(id, net) in &found.source_ranges {
             let family = Family::of(&net.addr());
             match services.get_mut(&id) {
-                Some(written) if written.ranges.contains_key(&net) => continue,
                 Some(written) => drop(written.ranges.insert(net, State::Unknown)),
                 None => self.debris.push(Debris {
                     write: Write::DeleteSourceRange(id, net),
@@ -86,9 +80,9 @@ impl Tables {
 }
 
 impl Written {
-    fn compare(&mut self, key: &ServiceKey, found: &Snapshot, drift: &mut Drift) {
-        let service = found.services.get(&self.id);
-        let differs = self.entry.confront(service.map(|it| &it.entry));
+    fn compare(&mut self, key: &ServiceKey, found: &mut Snapshot, drift: &mut Drift) {
+        let service = found.services.remove(&self.id);
+        let differs = self.entry.confront(service.as_ref().map(|it| &it.entry));
         note(drift, map::SERVICES, usize::from(differs));
         let is_known = self.entry.is_known();
         if let (Some(service), true, [lists]) = (service, is_known, &mut self.lists[..]) {
@@ -100,21 +94,21 @@ impl Written {
         }
         let is_named = found
             .names
-            .get(&self.id)
-            .is_some_and(|(name, family)| *family == key.family && *name == key.name.to_string());
+            .remove(&self.id)
+            .is_some_and(|(name, family)| family == key.family && name == key.name.to_string());
         let differs = self.name.confront(is_named.then_some(&()));
         note(drift, map::SERVICE_NAMES, usize::from(differs));
         self.compare_members(key.family, found, drift);
         for (net, state) in &mut self.ranges {
-            let is_there = found.source_ranges.contains(&(self.id, *net));
+            let is_there = found.source_ranges.remove(&(self.id, *net));
             let differs = state.confront(is_there.then_some(&()));
             note(drift, source_ranges_map(key.family), usize::from(differs));
         }
     }
 
-    fn compare_members(&mut self, family: Family, found: &Snapshot, drift: &mut Drift) {
+    fn compare_members(&mut self, family: Family, found: &mut Snapshot, drift: &mut Drift) {
         for member in &mut self.members {
-            let entry = found.backends.get(&(family, member.id)).filter(|entry| {
+            let entry = found.backends.remove(&(family, member.id)).filter(|entry| {
                 (entry.address, entry.generation, entry.service)
                     == (member.address, member.generation, self.id)
             });
