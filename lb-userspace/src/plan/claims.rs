@@ -17,7 +17,8 @@ use crate::model::{NamespacedName, Protocol, ServicePortName};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     of_service: BTreeMap<ServiceKey, Claim>,
-    of_frontend: HashMap<FrontendAddress, BTreeSet<Claimant>>,
+    /// Sorted, the owner first; nearly always the only one.
+    of_frontend: HashMap<FrontendAddress, Vec<Claimant>>,
     contested: BTreeSet<FrontendAddress>,
 }
 
@@ -59,7 +60,7 @@ impl Claims {
                 self.forget(address, &claimant);
             }
             if let Some(claimant) = new.claimant(key, address) {
-                self.of_frontend.entry(*address).or_default().insert(claimant);
+                self.admit(*address, claimant);
             }
             self.note_contest(*address);
             if self.owner(address) != before.as_ref() {
@@ -124,9 +125,16 @@ impl Claims {
         self.of_frontend.get(address).into_iter().flatten()
     }
 
+    fn admit(&mut self, address: FrontendAddress, claimant: Claimant) {
+        let claimants = self.of_frontend.entry(address).or_insert_with(|| Vec::with_capacity(1));
+        if let Err(at) = claimants.binary_search(&claimant) {
+            claimants.insert(at, claimant);
+        }
+    }
+
     fn forget(&mut self, address: &FrontendAddress, claimant: &Claimant) {
         if let Some(claimants) = self.of_frontend.get_mut(address) {
-            claimants.remove(claimant);
+            claimants.retain(|one| one != claimant);
             if claimants.is_empty() {
                 self.of_frontend.remove(address);
             }

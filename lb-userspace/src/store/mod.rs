@@ -37,9 +37,9 @@ use crate::model::{
 #[derive(Clone, Debug)]
 pub struct Store {
     services: BTreeMap<NamespacedName, Service>,
-    balanced_at: BTreeMap<IpAddr, BTreeSet<NamespacedName>>,
+    balanced_at: Index<IpAddr>,
     slices: BTreeMap<NamespacedName, Slice>,
-    slices_of: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
+    slices_of: Index<NamespacedName>,
     last_of_api_server: Vec<Slice>,
     nodes: Nodes,
     service_cidrs: BTreeMap<NamespacedName, ServiceCidr>,
@@ -270,7 +270,7 @@ impl Store {
             unlink(&mut self.balanced_at, &address, &name);
         }
         for address in service.iter().flat_map(|service| &service.load_balancer_ips) {
-            self.balanced_at.entry(*address).or_default().insert(name.clone());
+            link(&mut self.balanced_at, *address, &name);
         }
         self.dirty.insert(name.clone());
         put(&mut self.services, name, service);
@@ -292,7 +292,7 @@ impl Store {
             unlink(&mut self.slices_of, service, &name);
         }
         if let Some(service) = &after {
-            self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+            link(&mut self.slices_of, service.clone(), &name);
         }
         self.changes.slices += 1;
         if let Some(slice) = slice.as_ref().filter(|_| self.listed.contains(&Kind::EndpointSlice)) {
@@ -343,14 +343,20 @@ fn put<T>(objects: &mut BTreeMap<NamespacedName, T>, name: NamespacedName, objec
     };
 }
 
+/// Names of objects, sorted, by what they have in common: nearly always one.
+type Index<K> = BTreeMap<K, Vec<NamespacedName>>;
+
+fn link<K: Ord>(index: &mut Index<K>, key: K, name: &NamespacedName) {
+    let names = index.entry(key).or_insert_with(|| Vec::with_capacity(1));
+    if let Err(at) = names.binary_search(name) {
+        names.insert(at, name.clone());
+    }
+}
+
 /// Removes `name` from what is known under `key`.
-fn unlink<K: Ord>(
-    index: &mut BTreeMap<K, BTreeSet<NamespacedName>>,
-    key: &K,
-    name: &NamespacedName,
-) {
+fn unlink<K: Ord>(index: &mut Index<K>, key: &K, name: &NamespacedName) {
     if let Some(names) = index.get_mut(key) {
-        names.remove(name);
+        names.retain(|one| one != name);
         if names.is_empty() {
             index.remove(key);
         }

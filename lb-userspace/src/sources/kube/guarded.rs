@@ -27,7 +27,11 @@ impl<K> Guarded<K> {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
+        let mut value = Value::deserialize(deserializer)?;
+        // Most of an object, and nobody here reads it: a list would keep it until its last object.
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
         let text = |field: &str| value.get("metadata")?.get(field)?.as_str().map(str::to_owned);
         let metadata = ObjectMeta {
             name: text("name"),
