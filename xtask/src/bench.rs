@@ -9,13 +9,17 @@ use crate::workspace::{Object, Workspace};
 use crate::{build, setup};
 
 /// The benchmarks: `bench <name>` runs the example `bench-<name>` of the tests' crate.
-const NAMES: [&str; 2] = ["connections", DATAPATH];
+const NAMES: [&str; 3] = ["connections", CONTROL, DATAPATH];
+const CONTROL: &str = "control";
 const DATAPATH: &str = "datapath";
 
-/// Measure what packets and connections cost (root).
+/// Measure what packets and connections cost, and the agent itself (root).
 ///
 /// connections: short and long connections and UDP through Waggle and through nftables, as ratios
 /// to the direct way in the same round, with 1 to 50,000 Services. About seven minutes.
+///
+/// control: the agent's own time and memory in clusters of up to 50,000 Services: its start, what it
+/// keeps, and its look at whether the maps are as they should be. About four minutes.
 ///
 /// datapath: what each kernel program costs a packet, as a ratio to one map hit of the same run.
 #[derive(Debug, clap::Args)]
@@ -34,8 +38,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, workspace: &Workspace, progress: Progress) -> Result<()> {
     setup::need(&[Group::Build, Group::Test], progress)?;
     // The agent embeds the datapath's object; what is measured runs in the kernel, so that nothing
-    // here needs to be optimised.
-    let agent = build::build(build::Args::default(), workspace, progress)?;
+    // here needs to be optimised, unless the agent itself is measured.
+    let release = args.name == CONTROL;
+    let agent = build::build(build::Args { release, ..Default::default() }, workspace, progress)?;
     let mut command = workspace.cargo("run");
     command.args(["--quiet", "--package", "lb-tests", "--example"]);
     command.arg(format!("bench-{}", args.name)).arg("--").args(&args.passed_on);
