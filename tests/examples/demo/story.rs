@@ -22,7 +22,10 @@ pub(crate) fn show(screen: Screen) {
         assert!(faults.is_empty(), "{}", faults.join("; "));
     }
     screen.section("All of it held");
-    println!("Namespaces, programs and maps are gone again.");
+    println!(
+        "Namespaces, programs and maps are gone again.\n\n\
+         Next: cargo xtask test network --filter story     the same, as a test"
+    );
 }
 
 fn table(rows: &[Row]) -> String {

@@ -25,7 +25,8 @@ pub const STEPS: [Step; 7] = [
     },
     Step {
         title: "From outside: a port of every node, and the address of a load balancer",
-        text: "The web pod is on node1; node2 passes requests on and back.",
+        text: "The web pod is on node1. What comes to node2 is passed on under node2's own address, so that the\n\
+               answers come back that way; all others are seen as they are.",
         play: ask_from_outside,
     },
     Step {
@@ -35,7 +36,8 @@ pub const STEPS: [Step; 7] = [
     },
     Step {
         title: "Headless and ExternalName Services are names only",
-        text: "The DNS knows them, the datapath does not: whoever asks dials the pod or the outside host itself.",
+        text: "The DNS knows them, the datapath does not: whoever asks dials the pod or the outside host itself,\n\
+               and `waggle services` does not list them.",
         play: ask_by_names_only,
     },
     Step {
@@ -46,7 +48,7 @@ pub const STEPS: [Step; 7] = [
     },
     Step {
         title: "The DNS loses one of its two pods",
-        text: "It is gone at once, with whatever it was asked; lookups go on with the other.",
+        text: "It is gone at once, with whatever it was asked; everybody's lookups go on with the other.",
         play: lose_a_name_server,
     },
 ];
