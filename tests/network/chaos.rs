@@ -78,6 +78,10 @@ impl Tally {
 /// Datagrams of a million that may be lost by chance.
 const NOISE: u32 = 200;
 
+/// Sizes of maps that are more than enough.
+const SMALL: [&str; 3] = ["--max-services=1024", "--max-slots=4096", "--max-flows=16384"];
+/// Eight times as much.
+const LARGE: [&str; 3] = ["--max-services=8192", "--max-slots=32768", "--max-flows=131072"];
 /// Who answers for `default/web`.
 const OURS: [&str; 2] = ["web1", "web2"];
 /// Answers in a row by which one of two is missed once in a million times.
@@ -168,8 +172,13 @@ impl World {
 
     /// An agent of the node of that index; what it replaces must have ended.
     fn start_agent(&self, at: usize, program: PathBuf) -> Agent {
+        self.start_sized(at, program, &SMALL)
+    }
+
+    /// The same with other sizes of its maps.
+    fn start_sized(&self, at: usize, program: PathBuf, sizes: &[&str]) -> Agent {
         let Self { nodes, server, bpffs, .. } = self;
-        let mut agent = start_agent(&nodes[at], server, &bpffs[at], program);
+        let mut agent = start_agent(&nodes[at], server, &bpffs[at], program, sizes);
         agent.wait_printed("every source has delivered", 3 * PATIENCE);
         agent
     }
@@ -203,8 +212,14 @@ impl World {
     }
 }
 
-fn start_agent(node: &Node, server: &ApiServer, bpffs: &Bpffs, program: PathBuf) -> Agent {
-    let flags = ["--drift-interval=1s", "--max-services=1024", "--max-slots=4096"];
+fn start_agent(
+    node: &Node,
+    server: &ApiServer,
+    bpffs: &Bpffs,
+    program: PathBuf,
+    sizes: &[&str],
+) -> Agent {
+    let flags = sizes.iter().chain(&["--drift-interval=1s"]);
     let places = [
         "run".as_ref(),
         "--kubeconfig".as_ref(),
@@ -236,9 +251,11 @@ fn other_build(directory: &tempfile::TempDir) -> PathBuf {
 type Disturbance = (&'static str, fn(&World, &mut [Agent; 2], Plan));
 
 /// All of them, in their order.
-const DISTURBANCES: [Disturbance; 3] = [
+const DISTURBANCES: [Disturbance; 5] = [
     ("agents are killed", kill_agents),
     ("agents are replaced by another build", upgrade_agents),
+    ("maps grow eightfold and shrink again", resize_maps),
+    ("the maps are those of an older version", age_maps),
     ("the API server is away", cut_off),
 ];
 
@@ -256,6 +273,24 @@ fn upgrade_agents(world: &World, agents: &mut [Agent; 2], plan: Plan) {
         let at = upgrade % 2;
         assert!(agents[at].stop().success());
         agents[at] = world.start_agent(at, builds[(upgrade / 2) % 2].clone());
+    }
+}
+
+fn resize_maps(world: &World, agents: &mut [Agent; 2], _: Plan) {
+    for sizes in [LARGE, SMALL] {
+        for (at, agent) in agents.iter_mut().enumerate() {
+            assert!(agent.stop().success());
+            *agent = world.start_sized(at, agent_binary(), &sizes);
+        }
+    }
+}
+
+fn age_maps(world: &World, agents: &mut [Agent; 2], _: Plan) {
+    for (at, agent) in agents.iter_mut().enumerate() {
+        agent.kill();
+        let pins = world.bpffs[at].path().join("waggle");
+        fs::rename(pins.join("v1"), pins.join("v0")).expect("make it the version before");
+        *agent = world.start_agent(at, agent_binary());
     }
 }
 
