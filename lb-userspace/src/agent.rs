@@ -31,6 +31,7 @@ use crate::datapath::attach::Attacher;
 use crate::datapath::generation;
 use crate::datapath::pins::Pins;
 use crate::exempt;
+use crate::maps::Capacities;
 use crate::maps::kernel::KernelMaps;
 use crate::model::Rejection;
 use crate::netlink::{self, Network, Target};
@@ -81,6 +82,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         exempt,
         is_taking_over: takes_over && config.takeover == Takeover::Auto,
         config,
+        refused: None,
         start: Instant::now(),
         due: None,
         last_pass: None,
@@ -109,6 +111,8 @@ struct Agent {
     /// Connections are left to kube-proxy's rules, until these are gone.
     is_taking_over: bool,
     config: Config,
+    /// Sizes that the maps could not grow to.
+    refused: Option<Capacities>,
     start: Instant,
     /// When the next pass is, if there is something to do.
     due: Option<Instant>,
@@ -126,7 +130,7 @@ impl Agent {
                     self.take_in_network().await;
                 }
                 Some(event) = self.events.recv() => self.take_in(event),
-                () = sleep_until(due.unwrap_or(self.start)), if due.is_some() => self.pass(),
+                () = sleep_until(due.unwrap_or(self.start)), if due.is_some() => self.pass().await?,
                 () = sleep_until(check) => self.check().await,
             }
         }
@@ -173,8 +177,9 @@ impl Agent {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    fn pass(&mut self) {
+    async fn pass(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
+        self.make_room().await?;
         let pause = self.reconciler.pass(self.start.elapsed());
         if self.reconciler.take_stopped() {
             self.terminator.wake();
@@ -188,6 +193,7 @@ impl Agent {
         self.watch.passed(now, pause.is_none());
         self.last_pass = Some(now);
         self.due = pause.map(|pause| now + pause);
+        Ok(())
     }
 
     /// What kube-proxy does after it has written, in the same order.

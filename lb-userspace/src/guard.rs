@@ -28,8 +28,8 @@ pub fn start(
     node: String,
     complaints: Option<mpsc::Sender<Rejection>>,
 ) -> anyhow::Result<()> {
-    let names = Names::from_pins(maps).context("open the names of services")?;
-    let binds = Binds::from_pins(maps).context("open the refused binds")?;
+    let maps = maps.to_owned();
+    let binds = Binds::from_pins(&maps).context("open the refused binds")?;
     let mut binds = watched(binds)?;
     tokio::spawn(async move {
         let mut silence = Silence::default();
@@ -40,7 +40,10 @@ pub fn start(
                 if !silence.is_over(&bind, Instant::now()) {
                     continue;
                 }
-                let Some(rejection) = rejection(&bind, names.get(bind.service), &node) else {
+                // Opened each time: it may be another map by then, since the maps grow.
+                let names = Names::from_pins(&maps).ok();
+                let name = names.and_then(|names| names.get(bind.service));
+                let Some(rejection) = rejection(&bind, name, &node) else {
                     continue;
                 };
                 tracing::warn!(pid = bind.pid, "{rejection}");

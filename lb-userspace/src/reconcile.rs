@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use lb_common::net::Family;
 
 use self::progress::Progress;
-use crate::maps::{MapError, Maps, PerFamily, ReadBack};
+use crate::maps::{Capacities, MapError, Maps, PerFamily, ReadBack};
 use crate::model::{Kind, Problem, Rejection, Subject};
 use crate::plan::{Planner, ServiceKey, ServicePlan, Surroundings};
 use crate::store::{Triggers, is_api_server};
@@ -45,6 +45,8 @@ pub struct Reconciler<M> {
     /// What was told since the last [`Reconciler::take_told`].
     told: Vec<Rejection>,
     progress: Progress,
+    /// Settings of the maps that had no room in the last pass.
+    full: BTreeSet<&'static str>,
     /// Passes in a row after which something was left to do.
     failures: u32,
 }
@@ -99,8 +101,15 @@ impl<M: Maps + ReadBack> Reconciler<M> {
             stage,
             told,
             progress,
+            full: BTreeSet::new(),
             failures: 0,
         })
+    }
+
+    /// Goes on with other maps, which hold the same and have no less room.
+    pub fn replace_maps(&mut self, maps: M) {
+        self.tables.resize(maps.capacities());
+        self.maps = maps;
     }
 }
 
@@ -149,6 +158,7 @@ impl<M: Maps> Reconciler<M> {
             return None;
         }
         self.take_in_surroundings();
+        self.full.clear();
         let is_around = self.surround(Tables::apply_surroundings);
         self.write(now);
         if self.surround(Tables::apply_service_cidrs) && is_around {
@@ -157,6 +167,19 @@ impl<M: Maps> Reconciler<M> {
         self.prune(now);
         self.progress.settle(self.pending.keys());
         self.pause()
+    }
+
+    /// How many entries of each kind there will be when all is written that waits; `None` before every
+    /// source has delivered.
+    pub fn demand(&mut self) -> Option<Capacities> {
+        if !self.planner.is_synced() {
+            return None;
+        }
+        self.plan();
+        self.take_in_surroundings();
+        let plans = self.pending.iter().map(|(key, pending)| (key, pending.want.as_ref()));
+        let around = self.surroundings.as_ref().map(|pending| &pending.want);
+        Some(self.tables.demand(plans, around, &self.full))
     }
 
     /// Whether something of `family` that could be in the maps is not there. What does not fit, and
@@ -261,9 +284,10 @@ impl<M: Maps> Reconciler<M> {
         &mut self,
         part: fn(&mut Tables, &mut M, &Surroundings) -> Result<(), MapError>,
     ) -> bool {
-        let Self { tables, maps, surroundings, .. } = self;
+        let Self { tables, maps, surroundings, full, .. } = self;
         let Some(pending) = surroundings else { return true };
         let result = part(tables, maps, &pending.want);
+        full.extend(result.as_ref().err().and_then(MapError::setting));
         if let Some(text) = result.as_ref().err().and_then(|error| pending.news(error)) {
             tracing::warn!("clients or service CIDRs cannot be written, trying again: {text}");
         }
@@ -271,9 +295,10 @@ impl<M: Maps> Reconciler<M> {
     }
 
     fn write(&mut self, now: Duration) {
-        let Self { tables, maps, pending, told, .. } = self;
+        let Self { tables, maps, pending, told, full, .. } = self;
         let batch = pending.iter().map(|(key, pending)| (key, pending.want.as_ref()));
         let failed = tables.apply_all(maps, batch, now);
+        full.extend(failed.values().filter_map(MapError::setting));
         pending.retain(|key, pending| {
             let Some(error) = failed.get(key) else { return false };
             if let Some(text) = pending.news(error) {

@@ -17,6 +17,7 @@ use crate::datapath::attach::Method;
 use crate::datapath::bpffs;
 use crate::datapath::pins::Pins;
 use crate::maps::dump::{Dump, Ids};
+use crate::maps::growth;
 use crate::maps::kernel::KernelMaps;
 use crate::maps::sketch::Sketch;
 use crate::maps::{ReadBack as _, Snapshot};
@@ -72,7 +73,8 @@ fn sketch(config: &Config) -> anyhow::Result<Sketch> {
         return Ok(Sketch::new(config.capacities, Snapshot::default()));
     }
     let pinned = KernelMaps::from_pins(&maps).context("open the maps of an earlier run")?;
-    Ok(Sketch::new(pinned.capacities(), pinned.snapshot()?))
+    let capacities = growth::most(&pinned.capacities(), &config.capacities);
+    Ok(Sketch::new(capacities, pinned.snapshot()?))
 }
 
 /// Rejected objects are told by the log alone.

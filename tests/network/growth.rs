@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use lb_tests::lab::{Agent, Bpffs, Namespace, Node, Topology, let_pass, wait_until};
-use lb_tests::objects::Manifests;
+use lb_tests::objects::{Manifests, Protocol, service, slice};
 use lb_tests::traffic::{Connection, http_get};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, PATIENCE, cluster_ips, output, start_agent};
+use crate::cluster::{Cluster, PATIENCE, SERVER_PORT, cluster_ips, output, start_agent};
 use crate::lifecycle::StopOnDrop;
 
 const SMALL: [&str; 8] = [
@@ -195,4 +195,52 @@ fn an_agent_that_is_killed_while_the_maps_change_breaks_nothing() {
         assert_eq!(side.capacity("FLOWS_V4"), 32_768);
         side.check_tidy();
     });
+}
+
+/// Services beside `default/web`, of two families.
+const MANY: usize = 1000;
+
+#[test]
+fn maps_grow_with_the_cluster_while_everybody_talks() {
+    let flags = ["--max-services=16384", "--max-slots=65536", "--max-backends=16384"];
+    let mut cluster = Cluster::with_flags(Topology::Routed, 2, &flags);
+    let [first, second] = [0, 1].map(|server| cluster.servers[server].sockets());
+    let ips =
+        |n: usize| [format!("10.96.{}.{}", 1 + n / 200, n % 200), format!("fd00:96::1:{n:x}")];
+    let objects = (0..MANY).flat_map(|n| {
+        let (name, [v4, v6]) = (format!("default/many{n}"), ips(n));
+        let port = service(&name).cluster_ip(&v4).cluster_ip(&v6).port("", 80, Protocol::Tcp);
+        let slices = [0, 1].map(|family| {
+            slice(&format!("{name}-{family}"))
+                .service(&format!("many{n}"))
+                .port("", SERVER_PORT, Protocol::Tcp)
+                .endpoint(&first[family].ip().to_string())
+                .endpoint(&second[family].ip().to_string())
+                .object()
+        });
+        [vec![port.object()], slices.into()].concat()
+    });
+    let objects: Vec<_> = objects.collect();
+    let maps = ["FRONTENDS_V6", "SERVICES", "SERVICE_NAMES", "SLOTS", "BACKENDS_V4"];
+    with_traffic(&mut cluster, |side| {
+        let before = maps.map(|map| side.capacity(map));
+        side.manifests.write("many.yaml", &objects);
+        side.agent.wait_printed("the maps have grown", 6 * PATIENCE);
+        let after = maps.map(|map| side.capacity(map));
+        assert!(
+            before.iter().zip(&after).all(|(before, after)| after >= &(2 * before)),
+            "{after:?}"
+        );
+        side.check_tidy();
+    });
+    for ip in ips(MANY - 1) {
+        let dst = SocketAddr::new(ip.parse().unwrap(), 80);
+        wait_until("the last service answers", PATIENCE, || {
+            http_get(&cluster.pod.ns, dst, None, PATIENCE).is_ok()
+        });
+    }
+    let grown = cluster.waggle(&["services"]);
+    cluster.agent.restart(&cluster.node.ns);
+    cluster.agent.wait_printed("every source has delivered", 6 * PATIENCE);
+    assert_eq!(cluster.waggle(&["services"]), grown, "ids are the same after a restart");
 }

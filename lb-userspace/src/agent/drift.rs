@@ -53,6 +53,7 @@ impl Agent {
     /// Looks, repairs and tells. Pins come first: links are pinned beside them.
     pub(super) async fn check(&mut self) {
         self.watch.due = Instant::now() + self.watch.interval;
+        self.refused = None;
         self.check_pins();
         self.check_takeover();
         let network = Arc::clone(&self.network.borrow());

@@ -120,9 +120,14 @@ pub(super) fn reserve_ports(config: &Config) {
     }
 }
 
+/// The maps in force.
+pub(super) fn maps(config: &Config) -> anyhow::Result<KernelMaps> {
+    KernelMaps::from_pins(&Pins::new(&config.bpffs).maps()).context("open the maps")
+}
+
 /// What writes the maps, from where an earlier run left them.
 pub(super) fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMaps>> {
-    let maps = KernelMaps::from_pins(&Pins::new(&config.bpffs).maps()).context("open the maps")?;
+    let maps = maps(config)?;
     let planner = Planner::new(&config.node_name, config.plan.clone());
     Reconciler::restore(planner, maps).context("read the maps of an earlier run")
 }
@@ -131,11 +136,14 @@ pub(super) fn reconciler(config: &Config) -> anyhow::Result<Reconciler<KernelMap
 pub(super) fn collect_flows(config: &Config, metrics: &Metrics) -> anyhow::Result<()> {
     let maps = Pins::new(&config.bpffs).maps();
     let collector = Collector::from_pins(&maps, config.timeouts).context("open the flows")?;
-    let names = Names::from_pins(&maps).context("open the names of services")?;
     let metrics = metrics.clone();
     let show = move |walk: &Walk| {
         metrics.show_walk(walk);
-        metrics.services.walked(walk, |id| names.find(id));
+        // Opened each time: it may be another map by then, since the maps grow.
+        match Names::from_pins(&maps) {
+            Ok(names) => metrics.services.walked(walk, |id| names.find(id)),
+            Err(error) => tracing::warn!("flows cannot be told apart by service: {error}"),
+        }
     };
     collector.start(show).context("start the thread for flows")
 }

@@ -6,7 +6,8 @@ use lb_common::abi::capacity;
 
 use crate::maps::Capacities;
 
-/// A map keeps its size for as long as it is pinned.
+/// Upper limits: the maps that the agent fills begin small and grow when they are needed larger. Those
+/// of flows and sockets have their size from the beginning.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_field_names, reason = "they are named as their flags")]
 #[command(next_help_heading = "Map sizes, in entries")]

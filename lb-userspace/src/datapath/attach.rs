@@ -110,6 +110,12 @@ impl Attacher {
         }
     }
 
+    /// Attaches another object from now on; [`Attacher::sync`] is to follow. Returns the one so far.
+    pub fn replace(&mut self, datapath: Datapath) -> Datapath {
+        self.attached.clear();
+        std::mem::replace(&mut self.datapath, datapath)
+    }
+
     /// Loads the programs that these interfaces will need, so that attaching them takes no time.
     pub fn prepare(&mut self, wanted: &BTreeMap<u32, Target>) -> Result<(), LoadError> {
         for (target, hook) in wanted.values().flat_map(|target| HOOKS.map(|hook| (target, hook))) {

@@ -36,7 +36,7 @@ use lb_common::net::{Addr4, Addr6};
 use super::layout::{Fate, Layout, Mismatch, Shape, layouts};
 use super::pins::{self, Pins};
 use crate::maps::raw::RawMap;
-use crate::maps::{Capacities, setting};
+use crate::maps::{Capacities, growth, setting};
 
 /// Why there is no next generation; the one before it is still in force.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +97,13 @@ pub(super) fn recover(pins: &Pins) -> io::Result<()> {
     if maps.exists() { adopt_others(pins) } else { Ok(()) }
 }
 
-/// The sizes that the maps are to have: those that are `wanted`, but none smaller than what is in a
-/// map that the agent has filled. What the programs fill makes room by itself.
-pub fn sizes(pins: &Pins, wanted: &Capacities) -> Result<Capacities> {
+/// The sizes that the maps are to begin with, within `limits`: what the agent has filled keeps its size,
+/// and what is in it keeps its room. What the programs fill makes room by itself.
+pub fn sizes(pins: &Pins, limits: &Capacities) -> Result<Capacities> {
     recover(pins)?;
-    let Some(old) = in_use(pins)? else { return Ok(*wanted) };
-    let mut sizes = *wanted;
-    for layout in layouts(wanted).iter().filter(|it| it.shape.kind != MapType::LruHash) {
+    let mut sizes = growth::start(limits);
+    let Some(old) = in_use(pins)? else { return Ok(sizes) };
+    for layout in layouts(limits).iter().filter(|it| it.shape.kind != MapType::LruHash) {
         let Some(flag) = setting(layout.name) else { continue };
         let needed = needed(&old, layout)?;
         if needed > layout.shape.capacity {
@@ -185,7 +185,11 @@ impl Next {
     }
 
     fn put_in_force(&self) -> io::Result<()> {
-        fs::rename(self.pins.next_maps(), self.pins.maps())?;
+        if let Err(error) = fs::rename(self.pins.next_maps(), self.pins.maps()) {
+            // Back, if they were put aside.
+            fs::rename(self.pins.old_maps(), self.pins.maps()).ok();
+            return Err(error);
+        }
         adopt_others(&self.pins)
     }
 

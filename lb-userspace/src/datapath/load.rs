@@ -97,7 +97,9 @@ pub struct Globals {
 #[derive(Debug)]
 pub struct Datapath {
     ebpf: Ebpf,
+    pins: Pins,
     capacities: Capacities,
+    globals: Globals,
     /// Its maps, if they are not in force yet.
     next: Option<Next>,
     /// What attached programs may still use beside its maps.
@@ -126,7 +128,8 @@ impl Datapath {
         }
         let directory = if next.is_some() { pins.next_maps() } else { pins.maps() };
         let ebpf = open(&directory, &layouts, globals)?;
-        let mut datapath = Self { ebpf, capacities: *capacities, next, old };
+        let (pins, capacities) = (pins.clone(), *capacities);
+        let mut datapath = Self { ebpf, pins, capacities, globals, next, old };
         for hook in HOOKS {
             datapath.program(Layer::Ethernet, hook)?;
         }
@@ -138,6 +141,11 @@ impl Datapath {
         let mut datapath = Self::prepare(pins, capacities, globals)?;
         datapath.take_over()?;
         Ok(datapath)
+    }
+
+    /// The same with maps of other sizes, [prepared](Datapath::prepare).
+    pub fn resized(&self, capacities: &Capacities) -> Result<Self, LoadError> {
+        Self::prepare(&self.pins, capacities, self.globals)
     }
 
     /// Puts its maps in force, with all that the maps in force so far hold. Tells whether programs

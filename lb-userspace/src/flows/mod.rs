@@ -17,7 +17,7 @@ pub use tally::{Share, Stage, Tally, Traffic};
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -40,7 +40,9 @@ const BETWEEN_STEPS: Duration = Duration::from_millis(1);
 pub struct Collector {
     v4: Walker<Addr4>,
     v6: Walker<Addr6>,
-    sums: Sums,
+    /// Where the sums are. They are opened each time: the maps by services grow, those of flows do not
+    /// while the agent runs.
+    maps: PathBuf,
 }
 
 /// What came of a walk.
@@ -72,7 +74,7 @@ impl Collector {
         Ok(Self {
             v4: Sweep::new(KernelFlows::from_pins(directory)?, clock, timeouts),
             v6: Sweep::new(KernelFlows::from_pins(directory)?, clock, timeouts),
-            sums: Sums::from_pins(directory)?,
+            maps: directory.to_owned(),
         })
     }
 
@@ -80,8 +82,8 @@ impl Collector {
     pub fn start(mut self, show: impl Fn(&Walk) + Send + 'static) -> io::Result<()> {
         let walk = move || {
             loop {
-                tell(walk(&mut self.v4, &self.sums), &show);
-                tell(walk(&mut self.v6, &self.sums), &show);
+                tell(walk(&mut self.v4, &self.maps), &show);
+                tell(walk(&mut self.v6, &self.maps), &show);
                 thread::sleep(BETWEEN_WALKS);
             }
         };
@@ -100,14 +102,15 @@ type Clock = fn() -> Ticks;
 type Walker<A> = Sweep<A, KernelFlows<A>, Clock>;
 
 /// One walk. What ends on it is added to the sums, also if the walk does not come to its end.
-fn walk<A: Address + Eq + Hash>(sweep: &mut Walker<A>, sums: &Sums) -> Result<Walk, MapError>
+fn walk<A: Address + Eq + Hash>(sweep: &mut Walker<A>, maps: &Path) -> Result<Walk, MapError>
 where
     KernelFlows<A>: FlowTable<A>,
 {
     // Read first: what a program removes meanwhile is missed once rather than counted twice.
-    let carried = sums.all();
+    let carried = Sums::from_pins(maps)?.all();
     let mut tally = Tally::default();
     let walked = steps(sweep, &mut tally);
+    let sums = Sums::from_pins(maps)?;
     for (id, share) in &tally.services {
         sums.add(*id, &share.gone.carried());
     }

@@ -8,6 +8,7 @@ pub mod dump;
 pub mod fake;
 mod family;
 mod flows;
+pub mod growth;
 pub mod kernel;
 mod mmap;
 pub mod raw;
@@ -175,9 +176,18 @@ impl MapError {
     pub fn full(map: &'static str, capacity: u32) -> Self {
         Self::Full { map, capacity, setting: setting(map) }
     }
+
+    /// The agent's flag that would make room, if that is what is missing.
+    #[must_use]
+    pub const fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Full { setting, .. } => *setting,
+            Self::Kernel { .. } => None,
+        }
+    }
 }
 
-/// How many entries the maps have: the agent's settings `--max-…`.
+/// How many entries the maps have, or may have: the agent's settings `--max-…`.
 ///
 /// Ids 0 of services and backends are never used, so one less of them fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Passes over maps in memory.
 
+mod growth;
+
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::net::Family;

@@ -44,6 +44,12 @@ impl Arena {
         arena
     }
 
+    /// `more` slots that begin at `start`, the end so far.
+    pub(super) fn grow(&mut self, start: u32, more: u32) {
+        self.unavailable += more;
+        self.untake(Span { start, len: more });
+    }
+
     /// How many slots are taken, those that rest not included.
     pub(super) fn taken(&self) -> u32 {
         self.unavailable - self.resting.iter().map(|(_, span)| span.len).sum::<u32>()
@@ -163,6 +169,15 @@ mod tests {
         }
         assert!(arena.reserve(span(7, 3)) && arena.reserve(span(0, 3)));
         assert_eq!(arena.take(1, START), None);
+    }
+
+    #[test]
+    fn slots_that_come_join_the_free_ones_at_the_end() {
+        let mut arena = Arena::new(10);
+        assert!(arena.reserve(span(0, 8)));
+        assert_eq!(arena.take(6, START), None);
+        arena.grow(10, 4);
+        assert_eq!((arena.taken(), arena.take(6, START)), (8, Some(span(8, 6))));
     }
 
     #[derive(Clone, Debug)]

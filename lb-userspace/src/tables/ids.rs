@@ -26,6 +26,11 @@ impl Ids {
         Self { capacity, fresh: 1, free: BTreeSet::new(), resting: VecDeque::new() }
     }
 
+    /// There are as many now, no fewer than before.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     /// How many can be taken at `now`.
     pub(super) fn available(&mut self, now: Duration) -> usize {
         self.wake(now);
@@ -90,6 +95,11 @@ impl BackendIds {
     #[must_use]
     pub(super) fn new(capacity: u32) -> Self {
         Self { ids: Ids::new(capacity), generations: Vec::new() }
+    }
+
+    /// There are as many now, no fewer than before.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        self.ids.grow(capacity);
     }
 
     /// How many can be taken at `now`.
@@ -192,6 +202,14 @@ mod tests {
             [ids.take(START), ids.take(START), ids.take(START)],
             [Some(1), Some(2), Some(4)]
         );
+    }
+
+    #[test]
+    fn ids_that_come_are_taken_after_the_free_ones() {
+        let mut ids = Ids::new(2);
+        assert_eq!([ids.take(START), ids.take(START)], [Some(1), None]);
+        ids.grow(3);
+        assert_eq!([ids.take(START), ids.take(START)], [Some(2), None]);
     }
 
     #[test]

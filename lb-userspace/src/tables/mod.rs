@@ -20,6 +20,7 @@
 
 mod arena;
 mod batch;
+mod demand;
 mod drift;
 mod frontends;
 mod ids;

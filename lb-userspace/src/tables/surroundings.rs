@@ -87,6 +87,11 @@ impl Around {
         self.clients.keys().filter(|net| is_of(family, &net.addr())).count()
     }
 
+    /// Whether `net` is, or may be, among the clients.
+    pub(super) fn knows(&self, net: &IpNet) -> bool {
+        self.clients.contains_key(net)
+    }
+
     /// How many prefixes of ClusterIPs there are, as far as is known.
     pub(super) fn cidrs(&self, family: Family) -> usize {
         match &self.cidrs[family] {
