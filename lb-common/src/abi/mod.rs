@@ -120,7 +120,7 @@ pub mod map {
     pub const CARRIERS: &str = "CARRIERS";
 
     /// All of them.
-    pub const ALL: [&str; 37] = [
+    pub const ALL: [&str; 38] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,

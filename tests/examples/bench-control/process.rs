@@ -21,7 +21,8 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of a running process.
     pub(crate) fn of(pid: Pid) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
+        let status =
+            fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
         let mib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let kib = line.and_then(|rest| rest.split_whitespace().nth(1)?.parse::<f64>().ok());

@@ -88,9 +88,6 @@ fn has_written(node: &Node, size: Size) -> Result<()> {
     };
     let passes = value("waggle_reconcile_passes_total{result=\"done\"}")?;
     let written = value("waggle_services")?;
-    ensure!(
-        passes > 0 && written >= size.services,
-        "{written} are written after {passes} passes"
-    );
+    ensure!(passes > 0 && written >= size.services, "{written} are written after {passes} passes");
     Ok(())
 }

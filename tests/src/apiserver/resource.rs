@@ -18,7 +18,7 @@ pub struct Resource {
 }
 
 /// All there are.
-pub static RESOURCES: [Resource; 6] = [
+pub static RESOURCES: [Resource; 7] = [
     Resource {
         api_version: "v1",
         kind: "Service",

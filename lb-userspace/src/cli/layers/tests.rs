@@ -80,7 +80,7 @@ fn settings(line: &str, environment: &[(&str, &str)], file: &str) -> Result<(Con
     let Cli { global, command, ignored } = read(words, variable)?;
     let Command::Run(args) = command else { panic!("{line} is no run") };
     let config = config(&global, *args).unwrap();
-    Ok((config, Cli { global, command: Command::Check, ignored }))
+    Ok((config, Cli { global, command: Command::Version, ignored }))
 }
 
 #[track_caller]
