@@ -62,7 +62,9 @@ struct Tally {
 }
 
 impl Tally {
+    /// Told at once, so that the log says during what it happened.
     fn fault(&self, what: String) {
+        eprintln!("{what}");
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
@@ -78,10 +80,12 @@ impl Tally {
 /// Datagrams of a million that may be lost by chance.
 const NOISE: u32 = 200;
 
-/// Sizes of maps that are more than enough.
-const SMALL: [&str; 3] = ["--max-services=1024", "--max-slots=4096", "--max-flows=16384"];
-/// Eight times as much.
-const LARGE: [&str; 3] = ["--max-services=8192", "--max-slots=32768", "--max-flows=131072"];
+/// Sizes of maps that are more than enough: so many flows that no place of one on probation is used
+/// twice. With fewer, a flow of datagrams may lose its entries to an older place of its own while it
+/// waits for the first answer of another backend.
+const SMALL: [&str; 3] = ["--max-services=1024", "--max-slots=4096", "--max-flows=262144"];
+/// Eight times as much, and twice as many flows: memory is not endless.
+const LARGE: [&str; 3] = ["--max-services=8192", "--max-slots=32768", "--max-flows=524288"];
 /// Who answers for `default/web`.
 const OURS: [&str; 2] = ["web1", "web2"];
 /// Answers in a row by which one of two is missed once in a million times.
@@ -254,7 +258,7 @@ type Disturbance = (&'static str, fn(&World, &mut [Agent; 2], Plan));
 const DISTURBANCES: [Disturbance; 5] = [
     ("agents are killed", kill_agents),
     ("agents are replaced by another build", upgrade_agents),
-    ("maps grow eightfold and shrink again", resize_maps),
+    ("maps grow and shrink again", resize_maps),
     ("the maps are those of an older version", age_maps),
     ("the API server is away", cut_off),
 ];
