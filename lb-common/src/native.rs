@@ -60,7 +60,6 @@ pub struct FamilyMaps<A: Copy + Ord> {
 
 /// All maps in memory, with the settings.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting or a fact of its own")]
 pub struct MemoryTables {
     /// The IPv4 twins.
     pub v4: FamilyMaps<Addr4>,
