@@ -96,7 +96,7 @@ impl World {
     fn start(&mut self, flags: &[&str]) {
         let mut agent = start_agent(&self.node, &self.manifests, &self.bpffs, flags);
         for dst in cluster_ips() {
-            agent.wait_ready("the agent has taken over", PATIENCE, || match self.ask(dst) {
+            agent.wait_ready("the agent has taken over", 6 * PATIENCE, || match self.ask(dst) {
                 name if name == OURS => Ok(()),
                 name => Err(format!("{name} answers")),
             });
