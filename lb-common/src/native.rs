@@ -82,6 +82,7 @@ pub struct MemoryTables {
     pub listener: Listener,
     /// How many events fit before they are taken; none by default means no limit.
     pub event_capacity: Option<usize>,
+    hints: RefCell<BTreeSet<u16>>,
     counters: RefCell<BTreeMap<Counter, u64>>,
     carried: RefCell<BTreeMap<u32, Carried>>,
     events: RefCell<Vec<Event>>,
@@ -114,6 +115,7 @@ impl Default for MemoryTables {
             probation: capacity::PROBATION as usize,
             listener: Listener::default(),
             event_capacity: None,
+            hints: RefCell::default(),
             counters: RefCell::default(),
             carried: RefCell::default(),
             events: RefCell::default(),
@@ -190,6 +192,14 @@ macro_rules! memory_tables {
 
             fn place(&self) -> Option<RefMut<'_, FlowKey<$address>>> {
                 self.$family.place(self.probation)
+            }
+
+            fn is_hinted(&self, place: u16) -> bool {
+                self.hints.borrow().contains(&place)
+            }
+
+            fn hint(&self, place: u16) {
+                self.hints.borrow_mut().insert(place);
             }
 
             fn remove_flow(&self, key: &FlowKey<$address>) {

@@ -23,6 +23,12 @@ pub trait Packet {
         offset
     }
 
+    /// Makes the bytes before `end` readable by [`header`](Self::header), as far as the packet has them
+    /// and headers are that long. Those before the transport header are, but for extension headers.
+    ///
+    /// What [`header`](Self::header) returned before must not be read any more.
+    fn reach(&self, _end: u32) {}
+
     /// The `LEN` bytes from `offset` on; `None` if the packet ends before.
     ///
     /// What it returns must not be read after any of the methods that change the packet.

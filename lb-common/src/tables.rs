@@ -50,6 +50,12 @@ pub trait Tables<A: Address> {
     /// longest ago; all zero if none was.
     fn place(&self) -> Option<Self::Place<'_>>;
 
+    /// Whether there is a [`hint`](crate::abi::hint) at this place.
+    fn is_hinted(&self, place: u16) -> bool;
+
+    /// Leaves a hint there.
+    fn hint(&self, place: u16);
+
     /// Removes a flow entry, if it is there.
     fn remove_flow(&self, key: &FlowKey<A>);
 

@@ -10,6 +10,8 @@ use lb_common::packet::{Covers, Header, Packet, Refused, TransportFix};
 
 /// How many bytes of headers are made readable at most.
 const HEADERS: u32 = 128;
+/// Where the longest link header with two VLAN tags and an IPv6 header end.
+const NETWORK_END: u32 = 14 + 2 * 4 + 40;
 
 /// "No checksum but this one covers IPv6 addresses": else the kernel would count their change twice
 /// in packets whose sum the device has computed (Linux 6.16 and stable kernels of that time).
@@ -18,21 +20,24 @@ const BPF_F_IPV6: u64 = 1 << 7;
 const EINVAL: i64 = -22;
 
 /// An skb at TC.
-pub(crate) struct Frame<'a> {
-    ctx: &'a TcContext,
+pub(crate) struct Frame {
+    ctx: TcContext,
 }
 
-impl<'a> Frame<'a> {
-    /// Makes the headers of the packet readable in place.
+impl Frame {
+    /// Makes link and network header of the packet readable in place.
     #[inline(always)]
-    pub(crate) fn new(ctx: &'a TcContext) -> Self {
-        let wanted = core::cmp::min(ctx.len(), HEADERS);
-        if ctx.data() + wanted as usize > ctx.data_end() {
-            // What cannot be pulled in is not read either: the bounds checks see to that.
-            ctx.pull_data(wanted).ok();
-        }
-        Self { ctx }
+    pub(crate) fn new(ctx: &TcContext) -> Self {
+        let frame = Self { ctx: again(ctx) };
+        frame.reach(NETWORK_END);
+        frame
     }
+}
+
+/// The same context by value: one pointer less on the stack and on every way to the packet.
+#[inline(always)]
+pub(crate) fn again(ctx: &TcContext) -> TcContext {
+    TcContext::new(ctx.skb.skb)
 }
 
 /// Ifindex of the interface that the packet came by, or is to leave by.
@@ -53,7 +58,7 @@ pub(crate) fn came_by(ctx: &TcContext) -> u32 {
 #[derive(Clone, Copy)]
 pub(crate) struct Checked(*const u8);
 
-impl Packet for Frame<'_> {
+impl Packet for Frame {
     type Header = Checked;
 
     #[inline(always)]
@@ -71,6 +76,17 @@ impl Packet for Frame<'_> {
         // SAFETY: as above.
         let read = unsafe { place.read_volatile() };
         read & 0x1f
+    }
+
+    /// Headers nearly always lie in place. No byte more is asked for: to pull in the payload of a local
+    /// TCP socket, which still holds it, costs a copy of the packet's head.
+    #[inline(always)]
+    fn reach(&self, end: u32) {
+        let end = core::cmp::min(end, self.ctx.len());
+        if self.ctx.data() + end as usize > self.ctx.data_end() {
+            // What cannot be pulled in is not read either: the bounds checks see to that.
+            self.ctx.pull_data(core::cmp::min(self.ctx.len(), HEADERS)).ok();
+        }
     }
 
     #[inline(always)]
@@ -133,7 +149,7 @@ impl Packet for Frame<'_> {
     }
 }
 
-impl Frame<'_> {
+impl Frame {
     #[inline(always)]
     fn change_tail(&self, len: u32) -> Result<(), Refused> {
         // SAFETY: the context is the skb this program was called with.

@@ -5,7 +5,7 @@ use aya_log_ebpf::info;
 use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::Hook;
 use lb_common::net::{Addr4, Addr6};
-use lb_common::parse::{self, Headers, Link, Network};
+use lb_common::parse::{self, Link, Network};
 use lb_common::verdict::Verdict;
 
 use crate::frame::Frame;
@@ -28,12 +28,9 @@ macro_rules! print_family {
     ($name:ident, $address:ty) => {
         #[inline(never)]
         fn $name(ctx: &TcContext, network: u32, hook: Hook, verdict: Verdict) {
-            let mut headers = Headers::default();
-            let parsed =
-                parse::headers::<$address, _>(&Frame::new(ctx), network, hook, &mut headers);
-            if parsed.is_err() {
+            let Ok(headers) = parse::headers::<$address, _>(&Frame::new(ctx), network, hook) else {
                 return;
-            }
+            };
             let key = headers.key;
             info!(
                 ctx,

@@ -13,6 +13,7 @@ use lb_common::abi::event::{Event, Listener};
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::hint::Hints;
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::Ranged;
@@ -130,6 +131,9 @@ pub(crate) static PROBATION_V4: Probation<Addr4> = Array::new();
 
 #[btf_map]
 pub(crate) static PROBATION_V6: Probation<Addr6> = Array::new();
+
+#[btf_map]
+pub(crate) static HINTS: Array<Hints, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static PROBATION_TURN: Array<u64, { turn::COUNT as usize }> = Array::new();

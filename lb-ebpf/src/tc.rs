@@ -39,7 +39,7 @@ fn lb_l3_egress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn answer(ctx: &TcContext, link: Link, hook: Hook) -> i32 {
     let mut frame = Frame::new(ctx);
-    let tables = KernelTables::new(ctx);
+    let tables = KernelTables::new(frame::again(ctx));
     let verdict = match hook {
         Hook::Ingress => decide::ingress(&mut frame, &tables, link),
         Hook::Egress => decide::egress(&mut frame, &tables, link),

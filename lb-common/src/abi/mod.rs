@@ -16,6 +16,7 @@ pub mod exempt;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
+pub mod hint;
 pub mod interface;
 pub mod name;
 pub mod prefix;
@@ -100,6 +101,9 @@ pub mod map {
     /// [`turn`](super::probation::turn) → the next place, `u64`.
     pub const PROBATION_TURN: &str = "PROBATION_TURN";
 
+    /// 0 → [`Hints`](super::hint::Hints).
+    pub const HINTS: &str = "HINTS";
+
     /// A ring buffer of [`Event`](super::event::Event)s.
     pub const EVENTS: &str = "EVENTS";
     /// 0 → [`Listener`](super::event::Listener).
@@ -120,7 +124,7 @@ pub mod map {
     pub const CARRIERS: &str = "CARRIERS";
 
     /// All of them.
-    pub const ALL: [&str; 38] = [
+    pub const ALL: [&str; 39] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SERVICES,
@@ -152,6 +156,7 @@ pub mod map {
         PROBATION_V4,
         PROBATION_V6,
         PROBATION_TURN,
+        HINTS,
         EVENTS,
         LISTENER,
         SOCKETS_V4,

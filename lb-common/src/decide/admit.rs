@@ -5,7 +5,7 @@
 //! path's, which need not carry them either.
 
 use super::client::{self, Client};
-use super::{Translation, dial, entries, masquerade, ports, select, state, stray};
+use super::{Translation, entries, hint, masquerade, ports, select, state, stray};
 use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
@@ -30,9 +30,26 @@ struct Decision {
     flags: u16,
 }
 
-/// Decides on the first packet of a flow: whose it is, where it goes; inserts its entries.
+/// Decides on the first packet of a flow through `frontend`: where it goes; inserts its entries.
 #[inline(never)]
 pub(super) fn admit<A: Address, T: Tables<A>>(
+    tables: &T,
+    headers: &Headers<A>,
+    new: &mut FlowKey<A>,
+    frontend: &Frontend,
+    bytes: u32,
+) -> Translation {
+    let key = &headers.key;
+    let mut decision = Decision { frontend: *frontend, ..Decision::default() };
+    let decided = let_in(tables, key, &mut decision)
+        .and_then(|()| judge(tables, key, new, &mut decision))
+        .and_then(|()| keep(tables, headers, new, &decision, bytes));
+    Translation::Counted(decided.err().unwrap_or(Counter::NewFlow))
+}
+
+/// Decides on a SYN past all frontends: only a flow of ours in its way makes it one.
+#[inline(never)]
+pub(super) fn pass_by<A: Address, T: Tables<A>>(
     tables: &T,
     headers: &Headers<A>,
     new: &mut FlowKey<A>,
@@ -40,35 +57,17 @@ pub(super) fn admit<A: Address, T: Tables<A>>(
 ) -> Translation {
     let key = &headers.key;
     let mut decision = Decision::default();
-    let dialled = dial::frontend(tables, key);
-    // Also what would be rejected: a frontend that kube-proxy knows may not be ours yet.
-    if dialled != Err(Translation::None)
-        && tables.takes_over()
-        && state::is_begun(key.protocol, headers.tcp_flags)
-    {
-        return Translation::Counted(Counter::PassBegunElsewhere);
-    }
-    let decided = match dialled {
-        Ok(frontend) => {
-            decision.frontend = frontend;
-            let_in(tables, key, &mut decision).and_then(|()| judge(tables, key, new, &mut decision))
+    match way(tables, key, headers.opening, &mut decision) {
+        Way::Taken => {
+            let kept = keep(tables, headers, new, &decision, bytes);
+            Translation::Counted(kept.err().unwrap_or(Counter::NewFlow))
         }
-        Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
-            match way(tables, key, headers.opening, &mut decision) {
-                Way::Taken => Ok(()),
-                Way::Own => return Translation::None,
-                Way::Free => {
-                    stray::let_pass(tables, key);
-                    return Translation::None;
-                }
-                Way::Over => return Translation::Counted(Counter::PassClosedFlow),
-            }
+        Way::Own => Translation::None,
+        Way::Free => {
+            stray::let_pass(tables, key);
+            Translation::None
         }
-        Err(translation) => return translation,
-    };
-    match decided.and_then(|()| keep(tables, headers, new, &decision, bytes)) {
-        Ok(()) => Translation::Counted(Counter::NewFlow),
-        Err(counter) => Translation::Counted(counter),
+        Way::Over => Translation::Counted(Counter::PassClosedFlow),
     }
 }
 
@@ -174,6 +173,8 @@ fn keep<A: Address, T: Tables<A>>(
     bytes: u32,
 ) -> Result<(), Counter> {
     let key = &headers.key;
+    hint::leave(tables, key.dst, key.dst_port, key.protocol);
+    hint::leave(tables, new.dst, new.dst_port, key.protocol);
     let mut draft = tables.draft().ok_or(Counter::DropFlowTable)?;
     draft.flow = Flow {
         packets: 1,

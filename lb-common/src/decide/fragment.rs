@@ -46,9 +46,10 @@ pub(super) fn headers<A: Wire, P: Packet, T: Tables<A>>(
         pad: [0; 3],
     };
     if fragment.is_first {
-        if parse::transport(packet, ip, network, hook, headers).is_err() {
+        let Ok(transport) = parse::transport(packet, &ip) else {
             return Err(Counter::PassMalformed);
-        }
+        };
+        *headers = parse::of(ip, transport, network, hook);
         let ports = FragmentPorts { src: headers.key.src_port, dst: headers.key.dst_port };
         tables.remember_ports(&key, &ports);
         return Ok(());

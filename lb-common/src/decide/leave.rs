@@ -145,7 +145,10 @@ fn restore_answer<A: Address, T: Tables<A>>(
 /// it has no socket at; that may be the answer to a masqueraded client whose entry was evicted, and
 /// the next packet of the client puts it back, unless the backend has been told to give up.
 #[inline(always)]
-fn without_any<A: Address, T: Tables<A>>(tables: &T, headers: &Headers<A>) -> Translation {
+pub(super) fn without_any<A: Address, T: Tables<A>>(
+    tables: &T,
+    headers: &Headers<A>,
+) -> Translation {
     let key = &headers.key;
     let stray = key.protocol == protocol::TCP
         && state::is_bare_reset(headers.tcp_flags)

@@ -10,6 +10,7 @@ mod dial;
 mod entries;
 mod follow;
 mod fragment;
+mod hint;
 mod icmp;
 mod leave;
 mod masquerade;
@@ -104,11 +105,18 @@ fn decide_family<A: Reply, P: Packet, T: Tables<A>>(
     network: u32,
     hook: Hook,
 ) -> Outcome {
-    let mut headers = Headers::default();
-    let ports = match parse::headers::<A, P>(packet, network, hook, &mut headers) {
-        Ok(()) => Ok(()),
+    parse::bring_in::<A, P>(packet, network);
+    let mut headers;
+    let ports = match parse::headers::<A, P>(packet, network, hook) {
+        Ok(found) => {
+            headers = found;
+            Ok(())
+        }
         Err(Skip::Message) => return Outcome::Message,
-        Err(Skip::Fragment) => fragment::headers(packet, tables, network, hook, &mut headers),
+        Err(Skip::Fragment) => {
+            headers = Headers::default();
+            fragment::headers(packet, tables, network, hook, &mut headers)
+        }
         Err(skip) => return Outcome::Decided(pass::<A, T>(tables, skip, hook)),
     };
     let bytes = packet.len().wrapping_sub(headers.network);
@@ -220,19 +228,46 @@ fn translate<A: Wire, T: Tables<A>>(
     hook: Hook,
     bytes: u32,
 ) -> Translation {
-    match follow::follow(tables, &headers.key, new, hook, headers.tcp_flags, bytes) {
-        Follow::Rewrite => Translation::Rewrite,
-        Follow::Leave => Translation::None,
-        Follow::End => Translation::Counted(Counter::RejectRemovedEndpoint),
-        Follow::Decide => match hook {
-            Hook::Ingress => {
-                let translation = admit::admit(tables, headers, new, bytes);
-                // Here, where the stack of what was done so far is free again.
-                afterwards(tables, headers, new, translation)
-            }
-            Hook::Egress => leave::leave(tables, headers, new, bytes),
-        },
+    let is_hinted = hint::is_hinted(tables, &headers.key);
+    if is_hinted {
+        match follow::follow(tables, &headers.key, new, hook, headers.tcp_flags, bytes) {
+            Follow::Rewrite => return Translation::Rewrite,
+            Follow::Leave => return Translation::None,
+            Follow::End => return Translation::Counted(Counter::RejectRemovedEndpoint),
+            Follow::Decide => {}
+        }
     }
+    match hook {
+        Hook::Ingress => enter(tables, headers, new, is_hinted, bytes),
+        Hook::Egress if is_hinted => leave::leave(tables, headers, new, bytes),
+        Hook::Egress => leave::without_any(tables, headers),
+    }
+}
+
+/// Decides on a packet that enters without an entry. One that is nobody's needs no call.
+#[inline(always)]
+fn enter<A: Wire, T: Tables<A>>(
+    tables: &T,
+    headers: &Headers<A>,
+    new: &mut FlowKey<A>,
+    is_hinted: bool,
+    bytes: u32,
+) -> Translation {
+    let translation = match dial::frontend(tables, &headers.key) {
+        Err(Translation::None) if !is_hinted => return Translation::None,
+        Err(Translation::None) if state::is_syn(headers.tcp_flags) => {
+            admit::pass_by(tables, headers, new, bytes)
+        }
+        Err(Translation::None) => Translation::None,
+        // Also what would be rejected: a frontend that kube-proxy knows may not be ours yet.
+        _ if tables.takes_over() && state::is_begun(headers.key.protocol, headers.tcp_flags) => {
+            Translation::Counted(Counter::PassBegunElsewhere)
+        }
+        Ok(frontend) => admit::admit(tables, headers, new, &frontend, bytes),
+        Err(translation) => translation,
+    };
+    // Here, where the stack of what was done so far is free again.
+    afterwards(tables, headers, new, translation)
 }
 
 /// What the slow path leaves to be done for a packet that enters.

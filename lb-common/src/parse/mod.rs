@@ -100,6 +100,11 @@ pub enum Skip {
 
 const MALFORMED: Skip = Skip::Unreadable(Counter::PassMalformed);
 
+/// Of TCP without options, the longest of those that are looked at.
+const TRANSPORT_LEN: u32 = 20;
+/// Where all headers end that are looked at.
+const HEADERS_END: u32 = 128;
+
 const ETHERNET_LEN: u32 = 14;
 const VLAN_LEN: u32 = 4;
 const MAX_VLAN_TAGS: usize = 2;
@@ -157,6 +162,10 @@ pub trait Wire: Address + Default {
     /// How many bytes the packet has from its network header on, link padding not counted.
     fn length<P: Packet>(packet: &P, network: u32) -> Result<u32, Refused>;
 
+    /// Where the header of TCP or UDP starts, if it is right behind a header without options at
+    /// `network`.
+    fn plain<P: Packet>(packet: &P, network: u32) -> Option<u32>;
+
     /// Reads the network header at `network` of a fragment.
     fn fragment<P: Packet>(packet: &P, network: u32) -> Result<Fragment<Self>, Skip>;
 
@@ -213,27 +222,55 @@ impl<A> NetworkHeader<A> {
     }
 }
 
-/// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`, into
-/// `headers`: a result would lie on the stack twice.
+/// Reads the headers of family `A` from offset `network` on, of a packet seen at `hook`.
 #[inline(always)]
 pub fn headers<A: Wire, P: Packet>(
     packet: &P,
     network: u32,
     hook: Hook,
-    headers: &mut Headers<A>,
-) -> Result<(), Skip> {
-    transport(packet, A::parse(packet, network)?, network, hook, headers)
+) -> Result<Headers<A>, Skip> {
+    let ip = A::parse(packet, network)?;
+    let transport = transport(packet, &ip)?;
+    Ok(of(ip, transport, network, hook))
 }
 
-/// Reads the transport header behind the network header `ip` into `headers`.
+/// Brings in the headers of family `A` from offset `network` on, and no more where that is known
+/// beforehand.
 #[inline(always)]
-pub fn transport<A: Wire, P: Packet>(
-    packet: &P,
+pub fn bring_in<A: Wire, P: Packet>(packet: &P, network: u32) {
+    packet.reach(match A::plain(packet, network) {
+        Some(transport) => transport + TRANSPORT_LEN,
+        None => HEADERS_END,
+    });
+}
+
+/// What the datapath needs of a transport header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Source and destination port, as they stand there.
+    ports: [u16; 2],
+    /// As [`Headers::tcp_flags`].
+    tcp_flags: u8,
+    /// As [`Headers::opening`].
+    opening: u8,
+}
+
+/// The headers of a packet seen at `hook`.
+#[inline(always)]
+pub fn of<A: Wire>(
     ip: NetworkHeader<A>,
+    transport: Transport,
     network: u32,
     hook: Hook,
-    headers: &mut Headers<A>,
-) -> Result<(), Skip> {
+) -> Headers<A> {
+    let Transport { ports, tcp_flags, opening } = transport;
+    let key = ip.key(ports, hook);
+    Headers { key, network, transport: ip.transport, tcp_flags, opening, is_later: false }
+}
+
+/// Reads the transport header behind the network header `ip`.
+#[inline(always)]
+pub fn transport<A: Wire, P: Packet>(packet: &P, ip: &NetworkHeader<A>) -> Result<Transport, Skip> {
     let transport = ip.transport;
     let (ports, tcp_flags, opening, length) = match ip.protocol {
         protocol::TCP => {
@@ -265,9 +302,7 @@ pub fn transport<A: Wire, P: Packet>(
     if transport + length > ip.end {
         return Err(MALFORMED);
     }
-    let key = ip.key(ports, hook);
-    *headers = Headers { key, network, transport, tcp_flags, opening, is_later: false };
-    Ok(())
+    Ok(Transport { ports, tcp_flags, opening })
 }
 
 /// The headers of a fragment behind the first, which had these ports.

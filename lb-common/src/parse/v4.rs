@@ -30,6 +30,14 @@ impl Wire for Addr4 {
     }
 
     #[inline(always)]
+    fn plain<P: Packet>(packet: &P, network: u32) -> Option<u32> {
+        let header = packet.header::<20>(network)?;
+        let is_plain =
+            header.u8::<0>() == 0x45 && matches!(header.u8::<9>(), protocol::TCP | protocol::UDP);
+        is_plain.then_some(network + 20)
+    }
+
+    #[inline(always)]
     fn fragment<P: Packet>(packet: &P, network: u32) -> Result<Fragment<Self>, Skip> {
         let header = packet.header::<20>(network).ok_or(MALFORMED)?;
         Ok(Fragment {

@@ -53,6 +53,12 @@ impl Wire for Addr6 {
         Ok(NetworkHeader { src, dst, protocol, transport, end })
     }
 
+    #[inline(always)]
+    fn plain<P: Packet>(packet: &P, network: u32) -> Option<u32> {
+        let header = packet.header::<40>(network)?;
+        matches!(header.u8::<6>(), protocol::TCP | protocol::UDP).then_some(network + 40)
+    }
+
     /// Only if the fragment header is the first extension header.
     #[inline(always)]
     fn fragment<P: Packet>(packet: &P, network: u32) -> Result<Fragment<Self>, Skip> {

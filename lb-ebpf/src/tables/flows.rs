@@ -1,10 +1,12 @@
-//! Values of flow entries in place, and the turns of probation.
+//! Values of flow entries in place, hints, and the turns of probation.
 
 use core::arch::asm;
 
 use lb_common::abi::flow::Flow;
 use lb_common::clock::Ticks;
 use lb_common::tables::FlowEntry;
+
+use crate::maps;
 
 /// A value of `FLOWS_*` in place.
 ///
@@ -45,6 +47,13 @@ impl<A: Copy> FlowEntry<A> for Entry<A> {
         let flow = unsafe { &mut *self.0 };
         (core::mem::take(&mut flow.packets), core::mem::take(&mut flow.bytes))
     }
+}
+
+/// The byte at a place of `HINTS`.
+#[inline(always)]
+pub(super) fn hint(place: u16) -> Option<*mut u8> {
+    let hints = maps::HINTS.get_ptr_mut(0)?;
+    Some(hints.cast::<u8>().wrapping_add(usize::from(place)))
 }
 
 /// Takes the next number of `turn`, which is a value of `PROBATION_TURN`.

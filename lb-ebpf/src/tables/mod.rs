@@ -50,7 +50,7 @@ pub(crate) trait Origin {
     fn is_own(&self) -> bool;
 }
 
-impl Origin for &TcContext {
+impl Origin for TcContext {
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         frame::interface(self)
@@ -133,6 +133,22 @@ impl<A: Twins, O: Origin> Tables<A> for KernelTables<O> {
         };
         // SAFETY: as in `Entry::record`; a key that is torn is nobody's.
         Some(unsafe { &mut *value })
+    }
+
+    #[inline(always)]
+    fn is_hinted(&self, place: u16) -> bool {
+        flows::hint(place).is_some_and(|hint| {
+            // SAFETY: as in `Entry::load`.
+            unsafe { *hint != 0 }
+        })
+    }
+
+    #[inline(always)]
+    fn hint(&self, place: u16) {
+        if let Some(hint) = flows::hint(place) {
+            // SAFETY: as in `Entry::record`.
+            unsafe { *hint = 1 };
+        }
     }
 
     #[inline(always)]

@@ -134,6 +134,11 @@ impl Next {
         Ok((!is_same).then(|| Self { pins: pins.clone(), old, fates }))
     }
 
+    /// Whether the generation before it has no map of this name that could be followed.
+    pub(super) fn adds(&self, name: &str) -> bool {
+        self.old.is_some() && self.fates.get(name) == Some(&Fate::Anew)
+    }
+
     /// Pins what stays; the loader is to make the others, in the same directory.
     pub(super) fn begin(&self) -> Result<()> {
         let next = self.pins.next_maps();

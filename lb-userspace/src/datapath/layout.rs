@@ -9,6 +9,7 @@ use lb_common::abi::event::Listener;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::{Frontend, FrontendKey};
+use lb_common::abi::hint::Hints;
 use lb_common::abi::interface::Interface;
 use lb_common::abi::name::ServiceName;
 use lb_common::abi::prefix::{ClientPrefix, SourceRange};
@@ -145,6 +146,7 @@ pub fn layouts(capacities: &Capacities) -> [Layout; map::ALL.len()] {
         layout::<u32, FlowKey<Addr4>>(map::PROBATION_V4, Array, places(flows)),
         layout::<u32, FlowKey<Addr6>>(map::PROBATION_V6, Array, places(flows)),
         layout::<u32, u64>(map::PROBATION_TURN, Array, turn::COUNT),
+        layout::<u32, Hints>(map::HINTS, Array, 1),
         // Of a ring buffer the kernel knows the bytes, and not what they are.
         layout::<(), ()>(map::EVENTS, RingBuf, capacity::EVENTS),
         layout::<u32, Listener>(map::LISTENER, Array, 1),

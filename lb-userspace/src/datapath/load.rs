@@ -8,10 +8,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use aya::maps::Array;
 use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::abi::flow::Hook;
-use lb_common::abi::settings;
+use lb_common::abi::hint::{Hints, PLACES};
+use lb_common::abi::{map, settings};
 
 use super::generation::{self, GenerationError, Next, Old};
 use super::layout::{Layout, layouts};
@@ -44,8 +46,8 @@ pub enum LoadError {
     /// The object or one of its maps is refused.
     #[error("load the kernel object")]
     Object(#[source] Box<EbpfError>),
-    /// A program is not in the object.
-    #[error("the kernel object has no program {0}: it was built from another version")]
+    /// A program or map is not in the object.
+    #[error("the kernel object has no {0}: it was built from another version")]
     Missing(&'static str),
     /// The verifier refuses a program.
     #[error("the kernel refuses program {program}: {source}\n{log}")]
@@ -130,6 +132,9 @@ impl Datapath {
         let ebpf = open(&directory, &layouts, globals)?;
         let (pins, capacities) = (pins.clone(), *capacities);
         let mut datapath = Self { ebpf, pins, capacities, globals, next, old };
+        if datapath.next.as_ref().is_some_and(|next| next.adds(map::HINTS)) {
+            datapath.hint_at_everything()?;
+        }
         for hook in HOOKS {
             datapath.program(Layer::Ethernet, hook)?;
         }
@@ -146,6 +151,15 @@ impl Datapath {
     /// The same with maps of other sizes, [prepared](Datapath::prepare).
     pub fn resized(&self, capacities: &Capacities) -> Result<Self, LoadError> {
         Self::prepare(&self.pins, capacities, self.globals)
+    }
+
+    /// Flows may be there, and nobody knows what hints they would have left: each packet is looked up.
+    fn hint_at_everything(&mut self) -> Result<(), LoadError> {
+        let hints = self.ebpf.map_mut(map::HINTS).ok_or(LoadError::Missing(map::HINTS))?;
+        let filled = Array::<_, Hints>::try_from(hints)
+            .and_then(|mut hints| hints.set(0, [1; PLACES], 0))
+            .map_err(|source| GenerationError::Pinned { map: map::HINTS, source });
+        Ok(filled?)
     }
 
     /// Puts its maps in force, with all that the maps in force so far hold. Tells whether programs

@@ -54,6 +54,13 @@ macro_rules! live_tables {
                 Ok(())
             }
 
+            /// Those that flows left do not say whose they are: a packet is always looked up.
+            fn is_hinted(&self, _: u16) -> bool {
+                true
+            }
+
+            fn hint(&self, _: u16) {}
+
             fn draft(&self) -> Option<Self::Draft> {
                 Some(Box::default())
             }

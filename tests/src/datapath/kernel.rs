@@ -29,13 +29,14 @@ use lb_userspace::maps::kernel::Sums;
 /// of the flow tables: small, so that maps are made and read fast.
 const CAPACITY: u32 = 4 * 1024;
 /// Maps whose capacity says something, so that they keep it.
-const SIZED: [&str; 8] = [
+const SIZED: [&str; 9] = [
     map::COUNTERS,
     map::SERVICE_CIDRS_V4,
     map::SERVICE_CIDRS_V6,
     map::PROBATION_V4,
     map::PROBATION_V6,
     map::PROBATION_TURN,
+    map::HINTS,
     map::LISTENER,
     map::CARRIERS,
 ];

@@ -317,3 +317,17 @@ fn links_stay_and_get_the_programs_of_the_new_maps_whatever_happens_between() {
         });
     }
 }
+
+#[test]
+fn flows_of_programs_that_left_no_hints_are_looked_up_all_the_same() {
+    in_namespace(|| {
+        let node = Node::new();
+        drop(load(&node, &SMALL));
+        let hints = || RawMap::from_pin(&node.pins().map(map::HINTS)).unwrap().dump();
+        let are_all = |byte| hints().values().flatten().all(|hint| *hint == byte);
+        assert!(are_all(0));
+        fs::remove_file(node.pins().map(map::HINTS)).unwrap();
+        load(&node, &SMALL).settle().unwrap();
+        assert!(are_all(1));
+    });
+}

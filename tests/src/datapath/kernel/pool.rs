@@ -13,6 +13,7 @@ use lb_common::abi::carried::Carried;
 use lb_common::abi::flow::{Flow, FlowKey};
 use lb_common::abi::fragment::{FragmentKey, FragmentPorts};
 use lb_common::abi::frontend::FrontendKey;
+use lb_common::abi::hint::Hints;
 use lb_common::abi::map;
 use lb_common::abi::service::Service;
 use lb_common::native::MemoryTables;
@@ -80,6 +81,7 @@ impl Kernel {
         self.zero::<{ size_of::<u32>() }>(map::SLOTS);
         self.zero::<{ size_of::<u64>() }>(map::PROBATION_TURN);
         self.zero::<{ size_of::<Carried>() }>(map::SERVICE_CARRIED);
+        self.zero::<{ size_of::<Hints>() }>(map::HINTS);
         self.zero::<{ size_of::<Backend<Addr4>>() }>(map::BACKENDS_V4);
         self.zero::<{ size_of::<Backend<Addr6>>() }>(map::BACKENDS_V6);
         self.zero::<{ size_of::<FlowKey<Addr4>>() }>(map::PROBATION_V4);
