@@ -19,7 +19,7 @@ const REMEMBERED: u32 = 16;
 /// Forgets a socket of `protocol` that is closed.
 #[inline(always)]
 pub fn release<A: Address, T: Sockets<A>>(tables: &T, socket: u64, protocol: u8) {
-    disconnect(tables, socket);
+    disconnect(tables, socket, protocol);
     if protocol != protocol::UDP {
         return;
     }
@@ -49,7 +49,7 @@ pub(super) fn sticky<A: Address, T: Tables<A> + Sockets<A>>(
     (entry.service == frontend.service && serves).then_some(entry)
 }
 
-/// Remembers whom a socket is connected to.
+/// Remembers whom a socket is connected to, and no longer whom it was.
 #[inline(always)]
 pub(super) fn keep_peer<A: Address, T: Tables<A> + Sockets<A>>(
     tables: &T,
@@ -116,12 +116,14 @@ pub(super) fn connection<A: Address, T: Sockets<A>>(
     (entry.addr == peer.addr && entry.port == peer.port).then_some(entry)
 }
 
-/// Forgets whom a socket was connected to.
+/// Forgets whom a socket of `protocol` was connected to. Only of datagrams are there answers.
 #[inline(always)]
-pub(super) fn disconnect<A: Address, T: Sockets<A>>(tables: &T, socket: u64) {
+pub(super) fn disconnect<A: Address, T: Sockets<A>>(tables: &T, socket: u64, protocol: u8) {
     let key = SocketKey::of(socket, Role::Peer);
     if let Some(entry) = tables.socket(&key) {
-        forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
+        if protocol == protocol::UDP {
+            forget_answers(tables, socket, Peer { addr: entry.addr, port: entry.port });
+        }
         tables.forget_socket(&key);
     }
 }
