@@ -63,7 +63,11 @@ struct Layer {
 
 /// Weakest first: what fails early explains what fails later.
 const LAYERS: [Layer; 9] = [
-    Layer { name: "unit", needs_root: false, targets: &["--lib", "--bins"] },
+    Layer {
+        name: "unit",
+        needs_root: false,
+        targets: &["--lib", "--bins", "--example", "bench-connections"],
+    },
     Layer { name: "deploy", needs_root: false, targets: &["--test", "deploy"] },
     Layer { name: "control", needs_root: false, targets: &["--test", "control"] },
     Layer { name: "verifier", needs_root: true, targets: &["--test", "verifier"] },

@@ -104,3 +104,76 @@ fn more(all: &[Series], (way, services): (Way, u32), of: fn(Latency) -> f64) -> 
     let direct = find(all, Workload::Connections, Way::Direct, None)?;
     Ok(own.against(direct, |own, base| of(latency(own)) - of(latency(base))).median)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Sample;
+
+    /// Rates and p50 that all goals allow, and no better.
+    fn just_enough() -> Vec<Series> {
+        let ways = [
+            (Way::Direct, 0, 1000.0, 30.0),
+            (Way::Tc, 1, 900.0, 33.0),
+            (Way::Tc, 50_000, 880.0, 33.0),
+            (Way::Socket, 1, 990.0, 31.0),
+            (Way::Socket, 50_000, 970.0, 31.0),
+            (Way::Nftables, 1, 900.0, 40.0),
+            (Way::Nftables, 50_000, 880.0, 40.0),
+        ];
+        ways.map(|(way, services, rate, p50)| series(way, services, rate, p50)).to_vec()
+    }
+
+    fn series(way: Way, services: u32, rate: f64, p50: f64) -> Series {
+        let connect = Some(Latency { p50, p99: p50 + 7.0 });
+        let samples = vec![Sample { rate, connect }];
+        Series { way, services, workload: Workload::Connections, samples }
+    }
+
+    /// Which goals are missed once one series is another.
+    fn missed(other: Series) -> Vec<String> {
+        let mut all = just_enough();
+        let is_same = |one: &&mut Series| (one.way, one.services) == (other.way, other.services);
+        *all.iter_mut().find(is_same).unwrap() = other;
+        let goals = check(&all).unwrap();
+        goals.into_iter().filter(|goal| !goal.met).map(|goal| goal.name).collect()
+    }
+
+    #[test]
+    fn each_promise_is_kept_up_to_its_bound() {
+        let goals = check(&just_enough()).unwrap();
+        assert!(goals.iter().all(|goal| goal.met), "{goals:?}");
+        assert_eq!(goals.len(), 12);
+    }
+
+    #[test]
+    fn what_falls_short_is_named() {
+        assert_eq!(
+            missed(series(Way::Tc, 1, 899.0, 33.0)),
+            ["TC over nftables, Services: 1"],
+            "slower than nftables"
+        );
+        assert_eq!(
+            missed(series(Way::Socket, 50_000, 969.0, 31.0)),
+            ["socket over direct, Services: 50000"],
+            "slower than direct"
+        );
+        assert_eq!(
+            missed(series(Way::Socket, 1, 990.0, 31.5)),
+            ["socket, p50 over direct, Services: 1"],
+            "later than direct"
+        );
+        assert_eq!(
+            missed(series(Way::Tc, 1, 910.0, 33.0)),
+            ["TC, Services: 50000 over 1"],
+            "not flat"
+        );
+    }
+
+    #[test]
+    fn a_way_that_was_not_measured_is_named() {
+        let all: Vec<_> =
+            just_enough().into_iter().filter(|one| one.way != Way::Nftables).collect();
+        assert_eq!(check(&all).unwrap_err().to_string(), "nftables was not measured");
+    }
+}

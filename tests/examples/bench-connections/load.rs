@@ -75,6 +75,16 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
 }
 
+impl Latency {
+    /// Quantiles are times that were measured, no means: the last that so many are not above.
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let quantile =
+            |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1e6;
+        Self { p50: quantile(50), p99: quantile(99) }
+    }
+}
+
 fn connections(target: SocketAddr, time: Duration) -> io::Result<Sample> {
     let mut connects = Vec::new();
     let sample = repeat(time, || {
@@ -83,10 +93,7 @@ fn connections(target: SocketAddr, time: Duration) -> io::Result<Sample> {
         connects.push(before.elapsed());
         ask(stream)
     })?;
-    connects.sort_unstable();
-    let quantile =
-        |hundredths: usize| connects[(connects.len() - 1) * hundredths / 100].as_secs_f64() * 1e6;
-    Ok(Sample { connect: Some(Latency { p50: quantile(50), p99: quantile(99) }), ..sample })
+    Ok(Sample { connect: Some(Latency::of(connects)), ..sample })
 }
 
 fn requests(target: SocketAddr, time: Duration) -> io::Result<Sample> {
@@ -123,4 +130,30 @@ fn repeat(time: Duration, mut once: impl FnMut() -> io::Result<()>) -> io::Resul
         count += 1;
     }
     Ok(Sample { rate: f64::from(count) / started.elapsed().as_secs_f64(), connect: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(micros: impl Iterator<Item = u64>, p50: f64, p99: f64) {
+        let latency = Latency::of(micros.map(Duration::from_micros).collect());
+        let found = [latency.p50, latency.p99].map(f64::round);
+        assert_eq!(found, [p50, p99]);
+    }
+
+    #[test]
+    fn quantiles_are_times_that_were_measured_whatever_their_order() {
+        check(1..=101, 51.0, 100.0);
+        check((1..=101).rev(), 51.0, 100.0);
+        check([7].into_iter(), 7.0, 7.0);
+        check([1, 1000].into_iter(), 1.0, 1.0);
+    }
+
+    #[test]
+    fn one_slow_connect_in_a_hundred_is_not_in_the_99th() {
+        check((0..200).map(|number| if number < 198 { 10 } else { 9000 }), 10.0, 10.0);
+        check((0..200).map(|number| if number < 190 { 10 } else { 9000 }), 10.0, 9000.0);
+    }
 }

@@ -89,3 +89,36 @@ fn sample(path: Path<'_>, workload: Workload, slice: Duration, cpu: Cpu) -> Resu
         format!("measure {} with {services} Services: {}", way.title(), workload.title())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[f64], expected: [f64; 3]) {
+        let Spread { low, median, high } = Spread::new(values.to_vec());
+        assert_eq!([low, median, high], expected, "{values:?}");
+    }
+
+    #[test]
+    fn a_spread_is_made_of_quartiles_and_the_middle() {
+        check(&[5.0], [5.0, 5.0, 5.0]);
+        check(&[4.0, 1.0], [1.0, 2.5, 4.0]);
+        check(&[9.0, 1.0, 5.0, 3.0, 7.0], [3.0, 5.0, 7.0]);
+        check(&[1.0, 2.0, 3.0, 1000.0], [1.0, 2.5, 1000.0]);
+    }
+
+    #[test]
+    fn only_samples_of_the_same_round_are_compared() {
+        let series = |rates: [f64; 3]| Series {
+            way: Way::Tc,
+            services: 1,
+            workload: Workload::Connections,
+            samples: rates.map(|rate| Sample { rate, connect: None }).to_vec(),
+        };
+        // The machine was twice as fast in the second round, and half as fast in the third.
+        let (own, base) = (series([90.0, 180.0, 45.0]), series([100.0, 200.0, 50.0]));
+        let ratio = own.against(&base, |own, base| own.rate / base.rate);
+        assert_eq!([ratio.low, ratio.median, ratio.high], [0.9, 0.9, 0.9]);
+    }
+}
