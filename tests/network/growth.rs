@@ -240,7 +240,11 @@ fn maps_grow_with_the_cluster_while_everybody_talks() {
         });
     }
     let grown = cluster.waggle(&["services"]);
-    cluster.agent.restart(&cluster.node.ns);
-    cluster.agent.wait_printed("every source has delivered", 6 * PATIENCE);
+    let Cluster { agent, node, manifests, bpffs, .. } = &mut cluster;
+    let mut side = Side { agent, node, manifests, bpffs };
+    let before = maps.map(|map| side.capacity(map));
+    side.restart(&flags);
+    side.agent.wait_printed("every source has delivered", 6 * PATIENCE);
+    assert_eq!(maps.map(|map| side.capacity(map)), before, "as large as before the restart");
     assert_eq!(cluster.waggle(&["services"]), grown, "ids are the same after a restart");
 }

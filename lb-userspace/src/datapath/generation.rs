@@ -105,15 +105,15 @@ pub fn sizes(pins: &Pins, limits: &Capacities) -> Result<Capacities> {
     let Some(old) = in_use(pins)? else { return Ok(sizes) };
     for layout in layouts(limits).iter().filter(|it| it.shape.kind != MapType::LruHash) {
         let Some(flag) = setting(layout.name) else { continue };
-        let needed = needed(&old, layout)?;
-        if needed > layout.shape.capacity {
+        let kept = kept(&old, layout)?;
+        if kept > layout.shape.capacity {
             tracing::warn!(
                 map = layout.name,
-                "keeps {needed} entries, more than --{flag}: they are in use"
+                "keeps {kept} entries, more than --{flag}: they are in use"
             );
         }
         if let Some(size) = sizes.of_setting(flag) {
-            *size = needed.max(*size);
+            *size = kept.max(*size);
         }
     }
     Ok(sizes)
@@ -251,14 +251,17 @@ fn in_use(pins: &Pins) -> io::Result<Option<PathBuf>> {
     Ok([pins.maps()].into_iter().chain(others).find(|maps| maps.exists()))
 }
 
-/// How many entries the map in `directory` needs if it has more than `layout` says; else fewer.
-fn needed(directory: &Path, layout: &Layout) -> Result<u32> {
-    let found = found(directory, layout.name)?;
-    if found.is_none_or(|found| found.capacity <= layout.shape.capacity) {
-        return Ok(0);
+/// The size that the map in `directory` keeps: its own, within that of `layout`, and never less than what
+/// is in it. 0 if there is none.
+fn kept(directory: &Path, layout: &Layout) -> Result<u32> {
+    let limit = layout.shape.capacity;
+    let capacity = found(directory, layout.name)?.map_or(0, |found| found.capacity);
+    if capacity <= limit {
+        return Ok(capacity);
     }
     let entries = RawMap::from_pin(&directory.join(layout.name)).and_then(|map| map.entries());
-    entries.map_err(|source| GenerationError::Copy { map: layout.name, source })
+    let entries = entries.map_err(|source| GenerationError::Copy { map: layout.name, source })?;
+    Ok(entries.max(limit))
 }
 
 /// What the map `name` in `directory` looks like, if there is one.

@@ -137,6 +137,20 @@ fn a_map_never_becomes_smaller_than_what_the_agent_has_put_there() {
 }
 
 #[test]
+fn a_start_keeps_the_sizes_that_the_maps_have_grown_to() {
+    in_namespace(|| {
+        let node = Node::new();
+        let limits = Capacities { flows: 2048, ..Capacities::default() };
+        let first = sizes(&node.pins(), &limits).unwrap();
+        assert_eq!(first, Capacities { flows: 2048, sockets: limits.sockets, ..first });
+        assert!(first.slots < limits.slots);
+        let grown = Capacities { slots: 2 * first.slots, services: 2 * first.services, ..first };
+        make_maps(&node, &grown);
+        assert_eq!(sizes(&node.pins(), &limits).unwrap(), grown);
+    });
+}
+
+#[test]
 fn maps_that_stay_as_they_are_are_the_very_same() {
     in_namespace(|| {
         let node = Node::new();
