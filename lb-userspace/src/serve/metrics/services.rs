@@ -3,12 +3,14 @@
 //! What is over stands in `SVC_CARRIED`, and what is not in the flows' own entries, which each walk
 //! through them adds up. So the figures go on over restarts of the agent, and begin with the maps.
 //!
-//! Flows and sockets are exact. Packets and bytes are so as of the last walk, with these exceptions: an
-//! entry that the kernel's LRU evicts takes along what it has counted; of two CPUs that count in one
-//! entry at once, one may lose; an agent that is killed on a walk loses what it removed on it; a flow
-//! that outlives its service counts for whoever gets the id next; and what goes through sockets passes
-//! no program. No figure ever goes back: what is missed because an entry ended during a walk is there
-//! on the next, and what an eviction took is made up for by at most one walk's traffic.
+//! Flows and sockets are exact, where a flow counts once for each time that it is decided on: again if its
+//! request's entry was evicted, or a datagram leaves its backend. Packets and bytes are exact as of the
+//! last walk, with these exceptions: an entry that the kernel's LRU evicts takes along what it has counted;
+//! of two CPUs that count in one entry at once, one may lose; an agent that is killed on a walk loses what
+//! it removed on it, and one whose maps grow what programs add while they change over; a flow that outlives
+//! its service counts for whoever gets the id next; and what goes through sockets passes no program. No
+//! figure ever goes back: what is missed because an entry ended during a walk is there on the next, and
+//! what an eviction took is made up for by at most one walk's traffic.
 //!
 //! Not more series than a limit: services get their own in the order in which they have traffic, or of
 //! their ids after a restart; all that come later share one, whose labels are empty. A service that gets its
