@@ -18,9 +18,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 fn write(cluster: &Cluster, is_ending: bool) {
     let first = cluster.servers[0].sockets().map(|at| at.ip().to_string());
     let slices = slices("default/web", &cluster.servers[1..]);
-    let with = |(slice, ip): (Slice, &String)| match is_ending {
-        true => slice.endpoint(ip).terminating(false).object(),
-        false => slice.object(),
+    let with = |(slice, ip): (Slice, &String)| {
+        if is_ending { slice.endpoint(ip).terminating(false).object() } else { slice.object() }
     };
     let mut objects: Vec<_> = slices.into_iter().zip(&first).map(with).collect();
     objects.push(web().object());

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use lb_tests::lab::{Namespace, Node, Pod, Program, Topology, wait_for};
-use lb_tests::objects::{Protocol, service, slice};
+use lb_tests::objects::{Protocol, Service, service, slice};
 use lb_tests::traffic::{Answer, Connection, UdpClient};
 
 use crate::cluster::{Cluster, PATIENCE};
@@ -196,7 +196,7 @@ enum Loss {
 
 /// Makes `server` the only backend of the DNS Service.
 fn write(cluster: &Cluster, server: &Server) {
-    let dns = DNS.into_iter().fold(service("default/dns"), |it, ip| it.cluster_ip(ip));
+    let dns = DNS.into_iter().fold(service("default/dns"), Service::cluster_ip);
     let dns = dns.port("udp", 53, Protocol::Udp).port("tcp", 53, Protocol::Tcp);
     let ips = [IpAddr::from(server.pod.v4), server.pod.v6.into()];
     let slices = [0, 1].map(|family| {
