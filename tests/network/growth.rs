@@ -146,7 +146,9 @@ fn with_traffic(cluster: &mut Cluster, meanwhile: impl FnOnce(&mut Side<'_>)) {
             asking.join().expect("nothing broke");
         }
     });
-    held.iter_mut().for_each(|held| ask_all(held));
+    for held in &mut held {
+        ask_all(held);
+    }
     assert!(opened.load(Ordering::Relaxed) > 20, "new connections came as well");
 }
 

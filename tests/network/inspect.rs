@@ -19,14 +19,15 @@ fn named_fields(name: &str) -> &'static [&'static str] {
     }
 }
 
+/// A ring buffer has no entries to dump, and those of sockets nobody can list.
+const UNLISTED: [&str; 3] = [map::EVENTS, map::BINDS, map::CARRIERS];
+
 #[test]
 fn bpftool_dumps_every_map_with_named_fields() {
     let cluster = Cluster::new(Topology::Routed, 1);
     for dst in cluster_ips() {
         Cluster::ask(&cluster.pod.ns, dst, 1);
     }
-    // A ring buffer has no entries to dump, and those of sockets nobody can list.
-    const UNLISTED: [&str; 3] = [map::EVENTS, map::BINDS, map::CARRIERS];
     for name in map::ALL.into_iter().filter(|name| !UNLISTED.contains(name)) {
         let pin = cluster.bpffs.path().join("waggle/v1/maps").join(name);
         let pin = pin.to_str().expect("UTF-8");

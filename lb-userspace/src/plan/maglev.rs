@@ -104,8 +104,9 @@ fn hash(backend: &SocketAddr) -> u64 {
         IpAddr::V4(ip) => u128::from(u32::from(ip)),
         IpAddr::V6(ip) => u128::from(ip),
     };
-    let halves = [address as u64, (address >> 64) as u64];
-    mix(mix(mix(halves[0]) ^ halves[1]) ^ u64::from(backend.port()) << 32)
+    let [low, high] = [address & u128::from(u64::MAX), address >> 64];
+    let [low, high] = [low, high].map(|half| u64::try_from(half).unwrap_or_default());
+    mix(mix(mix(low) ^ high) ^ u64::from(backend.port()) << 32)
 }
 
 /// By trial division; sizes are at most [`TableSize::MAX`].

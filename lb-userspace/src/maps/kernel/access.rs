@@ -52,7 +52,9 @@ pub(super) fn each<K: Pod, V: Pod>(
     let kernel = |source| MapError::Kernel { map: name, source };
     let mut batches = Batches::new(map.map()).map_err(kernel)?;
     while let Some(entries) = batches.next().map_err(kernel)? {
-        entries.into_iter().for_each(|(key, value)| take(key, value));
+        for (key, value) in entries {
+            take(key, value);
+        }
     }
     Ok(())
 }
