@@ -32,6 +32,7 @@ struct Decision {
 
 /// Decides on the first packet of a flow through `frontend`: where it goes; inserts its entries.
 #[inline(never)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "by value it takes two of five registers")]
 pub(super) fn admit<A: Address, T: Tables<A>>(
     tables: &T,
     headers: &Headers<A>,

@@ -32,7 +32,7 @@ use crate::abi::flow::FlowKey;
 use crate::abi::frontend::{Frontend, flags};
 use crate::abi::interface::NODE;
 use crate::abi::socket::{Role, Socket, SocketKey, halves};
-use crate::net::{Addr4, Addr6, Address, Family, Port, protocol};
+use crate::net::{Addr4, Addr6, Address, Family, Port};
 use crate::tables::{Sockets, Tables};
 
 /// Who calls.
@@ -82,13 +82,10 @@ pub fn connect<A: Address, T: Tables<A> + Sockets<A>>(
     caller: &Caller<A>,
     peer: &mut Peer<A>,
 ) -> Answer {
-    let chosen =
-        wanted(tables, caller, peer).and_then(|frontend| choose(tables, caller, peer, frontend));
-    if chosen.is_err() || caller.protocol == protocol::UDP {
-        disconnect(tables, caller.socket, caller.protocol);
-    }
-    let decided =
-        chosen.and_then(|socket| keep_peer(tables, caller.socket, &socket).map(|()| socket));
+    disconnect(tables, caller.socket, caller.protocol);
+    let decided = wanted(tables, caller, peer)
+        .and_then(|frontend| choose(tables, caller, peer, frontend))
+        .and_then(|socket| keep_peer(tables, caller.socket, &socket).map(|()| socket));
     answer(tables, decided, peer)
 }
 

@@ -28,6 +28,9 @@ use crate::netlink::Layer;
 /// How many of the last lines of the verifier's log an error shows.
 const LOG_LINES: usize = 30;
 
+/// A hint at every place.
+static EVERYWHERE: Hints = [1; PLACES];
+
 /// Why the datapath is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -157,7 +160,7 @@ impl Datapath {
     fn hint_at_everything(&mut self) -> Result<(), LoadError> {
         let hints = self.ebpf.map_mut(map::HINTS).ok_or(LoadError::Missing(map::HINTS))?;
         let filled = Array::<_, Hints>::try_from(hints)
-            .and_then(|mut hints| hints.set(0, [1; PLACES], 0))
+            .and_then(|mut hints| hints.set(0, &EVERYWHERE, 0))
             .map_err(|source| GenerationError::Pinned { map: map::HINTS, source });
         Ok(filled?)
     }

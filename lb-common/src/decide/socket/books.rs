@@ -49,7 +49,7 @@ pub(super) fn sticky<A: Address, T: Tables<A> + Sockets<A>>(
     (entry.service == frontend.service && serves).then_some(entry)
 }
 
-/// Remembers whom a socket is connected to, and no longer whom it was.
+/// Remembers whom a socket is connected to.
 #[inline(always)]
 pub(super) fn keep_peer<A: Address, T: Tables<A> + Sockets<A>>(
     tables: &T,
