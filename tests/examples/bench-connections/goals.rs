@@ -133,8 +133,8 @@ mod tests {
     /// Which goals are missed once one series is another.
     fn missed(other: Series) -> Vec<String> {
         let mut all = just_enough();
-        let is_same = |one: &&mut Series| (one.way, one.services) == (other.way, other.services);
-        *all.iter_mut().find(is_same).unwrap() = other;
+        let place = (other.way, other.services);
+        *all.iter_mut().find(|one| (one.way, one.services) == place).unwrap() = other;
         let goals = check(&all).unwrap();
         goals.into_iter().filter(|goal| !goal.met).map(|goal| goal.name).collect()
     }
