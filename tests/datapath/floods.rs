@@ -5,7 +5,6 @@ use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Hook, state};
 use lb_common::abi::frontend::flags::EXTERNAL;
 use lb_common::abi::prefix::client::POD;
-use lb_common::net::Addr4;
 use lb_common::net::protocol::{SCTP, TCP, UDP};
 use lb_common::parse::tcp::{ACK, FIN, RST, SYN};
 use lb_tests::datapath::{Datapath, Packet, World, sctp, tcp, udp};
@@ -218,26 +217,6 @@ fn datagrams_are_confirmed_by_another_one_after_the_answer() {
         assert_eq!(displaced(&datapath), 1);
         parties.answer(&mut datapath, 51_000, &packet);
     }
-}
-
-/// Else an older place of its own would take its entries away before the first answer has come.
-#[test]
-fn a_client_that_is_there_is_not_on_probation_again_with_another_backend() {
-    let mut datapath = datapath(UDP);
-    let packet = udp(DIRECT.dialled, DIRECT.dialled);
-    DIRECT.request(&mut datapath, 51_000, &packet);
-    DIRECT.answer(&mut datapath, 51_000, &packet);
-    DIRECT.request(&mut datapath, 51_000, &packet);
-    datapath.change(|tables| {
-        let backend = tables.v4.backends.get_mut(&1).unwrap();
-        backend.generation += 1;
-        backend.addr = Addr4::from_octets([10, 1, 0, 3]);
-    });
-    let other = Parties { backend: "10.1.0.3:8080", ..DIRECT };
-    other.request(&mut datapath, 51_000, &packet);
-    flood(&mut datapath, other, &packet);
-    assert_eq!(displaced(&datapath), 0);
-    other.answer(&mut datapath, 51_000, &packet);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Translation, entries, hint, masquerade, ports, select, state, stray}
 use crate::abi::carried::Carried;
 use crate::abi::counter::Counter;
 use crate::abi::draft::Draft;
-use crate::abi::flow::{self, Flow, FlowKey, Hook, flags};
+use crate::abi::flow::{Flow, FlowKey, Hook, flags};
 use crate::abi::frontend::Frontend;
 use crate::net::Address;
 use crate::parse::Headers;
@@ -190,7 +190,7 @@ fn keep<A: Address, T: Tables<A>>(
         seen: tables.now(),
         flags: decision.flags | flags::SET_DST,
         // A packet that ends a connection we know nothing of must not look like the start of one.
-        state: state::after(confirmed(tables, key), false, headers.tcp_flags),
+        state: state::after(0, false, headers.tcp_flags),
         opening: headers.opening,
     };
     entries::mirror(key, &mut draft);
@@ -201,13 +201,6 @@ fn keep<A: Address, T: Tables<A>>(
     tables.insert_flow(key, &draft.flow, Insert::Replace).map_err(|_| Counter::FlowNotKept)?;
     tables.add(draft.flow.service, &Carried { flows: 1, ..Carried::default() });
     Ok(())
-}
-
-/// That the client is there, if the entry that is replaced knows it: who only gets another backend is
-/// not on probation again, and no older place of his own can take his entries away before an answer.
-#[inline(always)]
-fn confirmed<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>) -> u8 {
-    tables.flow(key).map_or(0, |entry| entry.load().state & flow::state::CONFIRMED)
 }
 
 /// Gives the flow in `draft`, whose client's port is taken towards the backend, another port.
