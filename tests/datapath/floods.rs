@@ -5,6 +5,7 @@ use lb_common::abi::counter::Counter;
 use lb_common::abi::flow::{Hook, state};
 use lb_common::abi::frontend::flags::EXTERNAL;
 use lb_common::abi::prefix::client::POD;
+use lb_common::net::Addr4;
 use lb_common::net::protocol::{SCTP, TCP, UDP};
 use lb_common::parse::tcp::{ACK, FIN, RST, SYN};
 use lb_tests::datapath::{Datapath, Packet, World, sctp, tcp, udp};
@@ -217,6 +218,27 @@ fn datagrams_are_confirmed_by_another_one_after_the_answer() {
         assert_eq!(displaced(&datapath), 1);
         parties.answer(&mut datapath, 51_000, &packet);
     }
+}
+
+#[test]
+fn an_older_place_of_its_own_does_not_take_a_flow_away_that_has_another_backend() {
+    let mut datapath = datapath(UDP);
+    let packet = udp(DIRECT.dialled, DIRECT.dialled);
+    DIRECT.request(&mut datapath, 51_000, &packet);
+    DIRECT.answer(&mut datapath, 51_000, &packet);
+    for port in 2..PLACES {
+        DIRECT.request(&mut datapath, 60_000 + port, &packet);
+    }
+    datapath.change(|tables| {
+        let backend = tables.v4.backends.get_mut(&1).unwrap();
+        backend.generation += 1;
+        backend.addr = Addr4::from_octets([10, 1, 0, 3]);
+    });
+    let other = Parties { backend: "10.1.0.3:8080", ..DIRECT };
+    other.request(&mut datapath, 51_000, &packet);
+    other.request(&mut datapath, 60_000, &packet);
+    assert_eq!(displaced(&datapath), 0);
+    other.answer(&mut datapath, 51_000, &packet);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `PROBATION_*`: the flows that go first, so that the LRU of `FLOWS_*` never has to choose.
 //!
-//! A ring of keys of request entries. A flow takes the next place when it is new, and again when it is
+//! A ring of keys of request entries, each with a mark of the flow where keys have zeros. A flow takes the next place when it is new, and again when it is
 //! closed; whoever had that place is forgotten, unless its client has confirmed it meanwhile. So a
 //! flood of requests, or the short connections of a busy hour, push out each other, and never a
 //! connection that is established, however idle it is.

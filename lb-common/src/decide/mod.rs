@@ -283,7 +283,8 @@ fn afterwards<A: Wire, T: Tables<A>>(
             admit::clear_the_way(tables, &headers.key);
         }
         Translation::Counted(Counter::NewFlow | Counter::FlowNotKept) => {
-            probation::put(tables, &headers.key);
+            let tag = probation::tag(new.dst, new.dst_port, headers.opening);
+            probation::put(tables, &headers.key, tag);
             stray::remember(tables, &headers.key, new);
         }
         Translation::None if stray::may_be(&headers.key, headers.tcp_flags) => {
