@@ -74,7 +74,9 @@ impl Layout {
         let is_like = (found.kind, found.key) == (wanted.kind, wanted.key);
         match wanted.kind {
             _ if found == wanted => Ok(Fate::Kept),
-            MapType::PerCpuArray | MapType::RingBuf if is_like => Ok(Fate::Anew),
+            MapType::PerCpuArray | MapType::RingBuf | MapType::SkStorage if is_like => {
+                Ok(Fate::Anew)
+            }
             _ if is_like => Ok(Fate::Copied),
             _ => Err(Mismatch {
                 map: self.name,

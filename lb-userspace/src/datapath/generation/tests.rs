@@ -29,7 +29,7 @@ fn load(node: &Node, capacities: &Capacities) -> Datapath {
 }
 
 fn can_be_read(layout: &Layout) -> bool {
-    !matches!(layout.shape.kind, MapType::PerCpuArray | MapType::RingBuf)
+    !matches!(layout.shape.kind, MapType::PerCpuArray | MapType::RingBuf | MapType::SkStorage)
 }
 
 /// An entry of a map: its key and value say which.
