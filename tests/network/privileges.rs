@@ -252,7 +252,7 @@ fn an_agent_that_may_not_enter_pods_says_what_that_costs() {
     let (mut cluster, _pod, _files) = contained(ALL_SOCKETS, "sys_admin");
     cluster.wait_until_served();
     let client = hold_what_goes(&mut cluster);
-    let told = "sockets of pods that hold dead backends live on";
+    let told = "sockets of pods hold dead backends and live on";
     cluster.agent.wait_printed(told, PATIENCE);
     assert!(cluster.agent.printed().contains("CAP_SYS_ADMIN"));
     assert_eq!(client.ask().unwrap().name, "web1", "it lives on");

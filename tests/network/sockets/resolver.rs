@@ -116,13 +116,7 @@ impl Resolver {
                 &Connection::open(from, self.at, None, timeout)?.get(&format!("/q{id}"))?,
             );
         }
-        let client = UdpClient::connect(from, self.at, None, timeout)?;
-        client.send(&question(id))?;
-        let mut answer = [0; 512];
-        let length = client.socket().recv(&mut answer)?;
-        address(id, &answer[..length]).ok_or_else(|| {
-            io::Error::other(format!("no answer to {id}: {:02x?}", &answer[..length]))
-        })
+        resolve(from, self.at, id, timeout)
     }
 
     #[track_caller]
@@ -134,6 +128,16 @@ impl Resolver {
             Err(error) => Err(error.to_string()),
         });
     }
+}
+
+/// What who listens for datagrams `at` some address answers to the question `id`.
+fn resolve(from: &Namespace, at: SocketAddr, id: u16, timeout: Duration) -> io::Result<Ipv4Addr> {
+    let client = UdpClient::connect(from, at, None, timeout)?;
+    client.send(&question(id))?;
+    let mut answer = [0; 512];
+    let length = client.socket().recv(&mut answer)?;
+    address(id, &answer[..length])
+        .ok_or_else(|| io::Error::other(format!("no answer to {id}: {:02x?}", &answer[..length])))
 }
 
 /// The address that nginx has tried.
@@ -216,6 +220,11 @@ fn check(loss: Loss) {
     let first = Server::start(&cluster.node, "dns1", Ipv4Addr::new(127, 9, 9, 1));
     let second = Server::start(&cluster.node, "dns2", Ipv4Addr::new(127, 9, 9, 2));
     write(&cluster, &first);
+    // Who connects a socket before its Service is there keeps it connected to nobody.
+    for dns in DNS {
+        let at = SocketAddr::new(dns.parse().unwrap(), 53);
+        wait_for(&format!("{at} is served"), PATIENCE, || resolve(host, at, u16::MAX, SHORT));
+    }
     let all = Maker::ALL.into_iter().flat_map(|maker| DNS.map(|dns| (maker, dns)));
     let resolvers: Vec<_> = (FIRST_PORT..)
         .zip(all)
