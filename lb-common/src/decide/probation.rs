@@ -22,6 +22,7 @@ pub(super) fn put<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, tag: u
 /// Tells one flow from others of the same key: by its backend, and by the packet that opened it. Never
 /// zero, which stands for each of them.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are in the lower one")]
 pub(super) fn tag<A: Address>(backend: A, port: Port, opening: u8) -> u16 {
     let [first, second, third, last] = backend.words();
     let word = first ^ second ^ third ^ last;

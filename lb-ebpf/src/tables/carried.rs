@@ -8,16 +8,9 @@ use lb_common::abi::carried::Carried;
 /// zero where they are: nothing is left of those additions.
 #[inline(always)]
 pub(super) fn add(sum: *mut Carried, more: &Carried) {
-    // SAFETY: the pointer comes from a successful lookup in this run of the program; fields are only
-    // pointed at.
-    let (flows, sockets, packets, bytes) = unsafe {
-        (
-            &raw mut (*sum).flows,
-            &raw mut (*sum).sockets,
-            &raw mut (*sum).packets,
-            &raw mut (*sum).bytes,
-        )
-    };
+    // Its fields, in their order: `assert_layout` has four words without gaps.
+    let word = |number| sum.cast::<u64>().wrapping_add(number);
+    let (flows, sockets, packets, bytes) = (word(0), word(1), word(2), word(3));
     if more.flows != 0 {
         add_word(flows, more.flows);
     }
@@ -32,7 +25,8 @@ pub(super) fn add(sum: *mut Carried, more: &Carried) {
 
 #[inline(always)]
 fn add_word(place: *mut u64, more: u64) {
-    // SAFETY: as in `add`; the verifier proves it once more. The instruction is atomic, and Rust has it
+    // SAFETY: the pointer comes from a successful lookup in this run of the program; the verifier proves
+    // it once more. The instruction is atomic, and Rust has it
     // for no BPF target.
     unsafe {
         asm!(

@@ -123,13 +123,12 @@ impl<A: Twins, O: Origin> Tables<A> for KernelTables<O> {
         let turn = maps::PROBATION_TURN.get_ptr_mut(A::TURN)?;
         // Behind the last place comes the first. CPUs that get there at once may share it:
         // a flow that another has overwritten there is left to the collector.
-        let value = match A::probation().get_ptr_mut(take(turn)) {
-            Some(value) => value,
-            None => {
-                // SAFETY: as in `Entry::record`.
-                unsafe { *turn = 1 };
-                A::probation().get_ptr_mut(0)?
-            }
+        let value = if let Some(value) = A::probation().get_ptr_mut(take(turn)) {
+            value
+        } else {
+            // SAFETY: as in `Entry::record`.
+            unsafe { *turn = 1 };
+            A::probation().get_ptr_mut(0)?
         };
         // SAFETY: as in `Entry::record`; a key that is torn is nobody's.
         Some(unsafe { &mut *value })

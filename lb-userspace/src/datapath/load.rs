@@ -1,6 +1,6 @@
 //! Brings the kernel object in: maps first, over the pinned ones, programs when they are needed.
 //!
-//! Where the pinned maps are not what is wanted, another [generation](super::generation) follows them.
+//! Where the pinned maps are not what is wanted, another [`generation`] follows them.
 
 use std::fs;
 use std::io;
@@ -159,8 +159,9 @@ impl Datapath {
     /// Flows may be there, and nobody knows what hints they would have left: each packet is looked up.
     fn hint_at_everything(&mut self) -> Result<(), LoadError> {
         let hints = self.ebpf.map_mut(map::HINTS).ok_or(LoadError::Missing(map::HINTS))?;
+        let everywhere: &Hints = &EVERYWHERE;
         let filled = Array::<_, Hints>::try_from(hints)
-            .and_then(|mut hints| hints.set(0, &EVERYWHERE, 0))
+            .and_then(|mut hints| hints.set(0, everywhere, 0))
             .map_err(|source| GenerationError::Pinned { map: map::HINTS, source });
         Ok(filled?)
     }

@@ -150,7 +150,9 @@ mod tests {
         for (count, size) in [(1, 2), (1, 65_537), (3, 7), (10, 65_537), (1000, 65_537), (7, 5)] {
             let mut shares = vec![0u32; count as usize];
             let table = table(&backends(count), TableSize::new(size).unwrap());
-            table.iter().for_each(|&at| shares[at] += 1);
+            for at in &table {
+                shares[*at] += 1;
+            }
             assert_eq!(table.len(), size as usize);
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
             assert!(most - least <= 1, "{count} in {size}: {least} to {most}");
@@ -172,8 +174,8 @@ mod tests {
             let pairs = before.iter().zip(&after).filter(|(before, _)| **before != all[gone]);
             let (moved, stayed): (Vec<_>, Vec<_>) =
                 pairs.partition(|(before, after)| before != after);
-            let share = moved.len() as f64 / (moved.len() + stayed.len()) as f64;
-            assert!(share <= 0.02, "{share}");
+            let (moved, all) = (moved.len(), moved.len() + stayed.len());
+            assert!(moved * 50 <= all, "{moved} of {all}");
         }
     }
 

@@ -74,7 +74,7 @@ fn start_agent(node: &Node, server: &ApiServer, bpffs: &Bpffs, interval: &str) -
 fn cpu_in_window(agent: &Agent) -> Result<Duration> {
     let before = cpu_time(agent.pid())?;
     let_pass(WINDOW);
-    Ok(cpu_time(agent.pid())? - before)
+    Ok(cpu_time(agent.pid())?.saturating_sub(before))
 }
 
 /// Whether the agent says so in its metrics. Until a first pass is done it shows what it has found.
