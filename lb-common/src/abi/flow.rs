@@ -33,7 +33,8 @@ pub struct FlowKey<A> {
     pub protocol: u8,
     /// A [`Hook`] as a number.
     pub hook: u8,
-    /// Always zero: the kernel hashes every byte.
+    /// Zero wherever it is a key, for the kernel hashes every byte. In `PROBATION_*`, where it is a value,
+    /// a mark of the flow.
     pub pad: [u8; 2],
 }
 
